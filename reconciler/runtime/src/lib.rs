@@ -1,0 +1,149 @@
+//! How osmoda starts, stops and observes agents.
+//!
+//! [`Runtime`] is the one interface; `native` runs agents as children of the daemon on any
+//! Linux. The testkit's FakeRuntime implements it too, and all pass one conformance suite.
+
+use std::{future::Future, sync::Arc};
+
+use osmoda_core::{
+    name::AgentName,
+    observed::{Exit, Generation, Instance, InvocationId, Observation},
+    spec::{AgentSpec, Stop},
+};
+use tokio::sync::mpsc;
+
+/// Everything that a start needs. Execution makes no choices.
+#[derive(Debug, Clone)]
+pub struct StartRequest {
+    /// Whose start.
+    pub agent: AgentName,
+    /// Its new identity; also `$INVOCATION_ID`.
+    pub invocation: InvocationId,
+    /// What is started.
+    pub generation: Generation,
+    /// How.
+    pub spec: Arc<AgentSpec>,
+}
+
+/// What happened to an instance. It names the agent only: the truth is then read with
+/// [`Runtime::inspect`], so that a late or doubled event does no harm.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RuntimeEvent {
+    /// Something about this agent's instance changed.
+    Changed(AgentName),
+}
+
+/// Why a start did not happen. No process of the instance is left behind.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)]
+pub enum StartError {
+    /// A credential's file could not be read: condition CredentialsReady=False.
+    #[error("credential {name}: cannot read {path}")]
+    Credential {
+        name: String,
+        path: String,
+        #[source]
+        source: std::io::Error,
+    },
+    /// The agent cannot be started as specified (no such command, user, directory).
+    #[error("{what}")]
+    Invalid {
+        what: String,
+        #[source]
+        source: std::io::Error,
+    },
+    /// The agent already has a live instance; a second one is never started.
+    #[error("agent {agent} already has a running instance (pid {pid})")]
+    AlreadyRunning { agent: AgentName, pid: u32 },
+    /// The system could not do it now (out of memory, file descriptors, processes, disk).
+    #[error("{what}")]
+    System {
+        what: String,
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+impl StartError {
+    /// Whether trying the same thing again later can help without a changed spec or host.
+    pub fn is_retryable(&self) -> bool {
+        !matches!(self, Self::AlreadyRunning { .. })
+    }
+}
+
+/// Why a stop is not known to have worked.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)]
+pub enum StopError {
+    #[error("agent {agent} has no instance {invocation}")]
+    NoSuchInstance {
+        agent: AgentName,
+        invocation: InvocationId,
+    },
+    #[error("{what}")]
+    System {
+        what: String,
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+/// How an instance ended on request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stopped {
+    /// How its main process ended.
+    pub exit: Exit,
+    /// Whether SIGKILL was needed after the grace period.
+    pub killed: bool,
+}
+
+/// The runtime could not be asked.
+#[derive(Debug, thiserror::Error)]
+#[error("{what}")]
+#[allow(missing_docs)]
+pub struct ObserveError {
+    pub what: String,
+    #[source]
+    pub source: std::io::Error,
+}
+
+/// Starts, stops and observes instances of agents.
+///
+/// Invariants every implementation keeps (and the conformance suite checks):
+/// - at most one live instance per agent, whatever is asked at the same time;
+/// - before a start, and when an instance ends, what is left of the old process tree is killed;
+/// - an ended instance stays visible, with its exit, until the agent's next start or
+///   [`Runtime::forget`];
+/// - every end is announced at least once on the subscription.
+pub trait Runtime: Send + Sync + 'static {
+    /// Starts an instance; resolves once its program runs (exec succeeded).
+    fn start(
+        &self,
+        request: StartRequest,
+    ) -> impl Future<Output = Result<Instance, StartError>> + Send;
+
+    /// Ends an instance: the signal to the whole tree, SIGKILL after the grace period; resolves
+    /// when nothing of the tree is left. An instance that has already ended is a success.
+    fn stop(
+        &self,
+        agent: &AgentName,
+        invocation: InvocationId,
+        stop: &Stop,
+    ) -> impl Future<Output = Result<Stopped, StopError>> + Send;
+
+    /// The agent's latest instance, running or ended, from what is already known (no I/O).
+    fn inspect(&self, agent: &AgentName) -> Observation<Option<Instance>>;
+
+    /// Every instance, after a fresh look at the system (resync, adoption).
+    fn observe(&self) -> impl Future<Output = Result<Vec<Instance>, ObserveError>> + Send;
+
+    /// Drops what is remembered of an agent that has no live instance.
+    fn forget(&self, agent: &AgentName);
+
+    /// The end of what this agent's latest instance wrote: at most `lines` lines and
+    /// `max_bytes` bytes, lossy UTF-8.
+    fn last_output(&self, agent: &AgentName, lines: usize, max_bytes: usize) -> Vec<String>;
+
+    /// Events from now on; one subscriber (the loop).
+    fn subscribe(&self) -> mpsc::UnboundedReceiver<RuntimeEvent>;
+}
