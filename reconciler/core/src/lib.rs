@@ -8,6 +8,7 @@
 //! [`plan`] compares the two, [`event`] is what the ledger remembers.
 
 pub mod digest;
+pub mod event;
 
 pub mod name;
 pub mod observed;

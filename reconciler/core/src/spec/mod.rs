@@ -4,6 +4,8 @@
 //! made by the decoder alone, from a tree of values that know their position in a file,
 //! so that every error of every file can be reported at once. Nothing after it validates again.
 
+pub mod tree;
+
 use std::{collections::BTreeMap, sync::Arc};
 
 use crate::{
