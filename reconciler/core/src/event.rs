@@ -2,6 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::{
+    diff::Difference,
+    digest::Digest,
+    observed::{Exit, Generation, InvocationId},
+};
+
 /// Kind of a ledger entry. Adding one is a change of the ledger's format document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[allow(missing_docs)]
@@ -61,4 +67,281 @@ pub enum Actor {
     },
     /// The system: boot, shutdown, kernel, service manager.
     System,
+}
+
+/// Body of an entry, by kind. Durations carry their unit in the name; instants are not needed,
+/// the entry has its own.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+#[allow(missing_docs)]
+pub enum Event {
+    NodeStarted(NodeStarted),
+    NodeStopped(NodeStopped),
+    SpecChanged(SpecChanged),
+    SpecRejected(SpecRejected),
+    Diff(DiffFound),
+    FailureDetected(FailureDetected),
+    ActionIntended(ActionIntended),
+    ActionSucceeded(ActionSucceeded),
+    ActionFailed(ActionFailed),
+    HealthVerified(HealthVerified),
+    GenerationActivated(GenerationActivated),
+    EscalationExhausted(EscalationExhausted),
+    OperatorCommand(OperatorCommand),
+    OutsideAction(OutsideAction),
+    Paused(PauseChange),
+    Resumed(PauseChange),
+    Adopted(Adopted),
+    RecordingDegraded(RecordingDegraded),
+}
+
+impl Event {
+    /// The kind that names this body.
+    pub fn kind(&self) -> EventKind {
+        match self {
+            Self::NodeStarted(_) => EventKind::NodeStarted,
+            Self::NodeStopped(_) => EventKind::NodeStopped,
+            Self::SpecChanged(_) => EventKind::SpecChanged,
+            Self::SpecRejected(_) => EventKind::SpecRejected,
+            Self::Diff(_) => EventKind::Diff,
+            Self::FailureDetected(_) => EventKind::FailureDetected,
+            Self::ActionIntended(_) => EventKind::ActionIntended,
+            Self::ActionSucceeded(_) => EventKind::ActionSucceeded,
+            Self::ActionFailed(_) => EventKind::ActionFailed,
+            Self::HealthVerified(_) => EventKind::HealthVerified,
+            Self::GenerationActivated(_) => EventKind::GenerationActivated,
+            Self::EscalationExhausted(_) => EventKind::EscalationExhausted,
+            Self::OperatorCommand(_) => EventKind::OperatorCommand,
+            Self::OutsideAction(_) => EventKind::OutsideAction,
+            Self::Paused(_) => EventKind::Paused,
+            Self::Resumed(_) => EventKind::Resumed,
+            Self::Adopted(_) => EventKind::Adopted,
+            Self::RecordingDegraded(_) => EventKind::RecordingDegraded,
+        }
+    }
+}
+
+macro_rules! bodies {
+    ($($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident: $type:ty,)* })*) => {$(
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+        #[serde(rename_all = "camelCase")]
+        pub struct $name { $($(#[$field_doc])* pub $field: $type,)* }
+    )*};
+}
+
+bodies! {
+    /// The node daemon began its work.
+    NodeStarted {
+        /// Version of osmoda.
+        version: String,
+        /// native or systemd.
+        runtime: String,
+        /// Process id of the daemon.
+        pid: u32,
+        /// Instances found running.
+        adopted: u64,
+        /// Whether the machine was booted since the daemon's last entry.
+        rebooted: bool,
+    }
+    /// The node daemon ended in order.
+    NodeStopped {
+        /// Signal or command.
+        reason: String,
+        /// Whether agents were left running.
+        agents_kept: bool,
+    }
+    /// The desired state of an agent changed.
+    SpecChanged {
+        /// Added, Changed or Removed.
+        change: SpecChange,
+        /// Manifest digest now; absent when removed.
+        digest: Option<Digest>,
+        /// Manifest digest before; absent when added.
+        previous: Option<Digest>,
+        /// File it was read from.
+        file: String,
+    }
+    /// A spec was refused; what was valid before stays in force.
+    SpecRejected {
+        /// File that was refused.
+        file: String,
+        /// Agents that keep their last valid spec.
+        kept: Vec<String>,
+        /// `line:column: sentence`, at most 20.
+        errors: Vec<String>,
+    }
+    /// A reconcile found a difference.
+    DiffFound {
+        /// Digest of the desired manifest; absent if the agent is to be absent.
+        desired_digest: Option<Digest>,
+        /// Digest of the observed fields.
+        observed_digest: Digest,
+        /// The differing fields.
+        differences: Vec<Difference>,
+    }
+    /// An agent failed.
+    FailureDetected {
+        /// CamelCase word: Crashed, OomKilled, Exited, Vanished.
+        reason: &'static str,
+        /// For people.
+        message: String,
+        /// Which start of the agent.
+        invocation: Option<InvocationId>,
+        /// Generation it ran.
+        generation: Option<Generation>,
+        /// How its main process ended.
+        exit: Option<Exit>,
+        /// How long it had run, in milliseconds.
+        uptime_ms: Option<u64>,
+        /// Time from the end to its detection, in microseconds.
+        detected_after_us: u64,
+        /// Restarts since the last reset, this one included.
+        consecutive: u32,
+        /// Wait before the next start, in milliseconds; absent if the policy asks for none.
+        restart_after_ms: Option<u64>,
+        /// The end of what it wrote (scrubbed).
+        last_output: Vec<String>,
+    }
+    /// Something is about to be done. Durable before it is done.
+    ActionIntended {
+        /// What.
+        action: ActionKind,
+        /// Why: one CamelCase word.
+        reason: &'static str,
+        /// The instance concerned.
+        invocation: Option<InvocationId>,
+        /// The generation concerned.
+        generation: Option<Generation>,
+        /// The manifest concerned.
+        digest: Option<Digest>,
+    }
+    /// It was done. The first cause is its intent.
+    ActionSucceeded {
+        /// What.
+        action: ActionKind,
+        /// The instance concerned.
+        invocation: Option<InvocationId>,
+        /// Main process, of a start.
+        pid: Option<u32>,
+        /// How the instance ended, of a stop.
+        exit: Option<Exit>,
+        /// SIGKILL was needed, of a stop.
+        killed: bool,
+        /// From intent to success, in microseconds.
+        took_us: u64,
+        /// What a later daemon had to find out, or nothing.
+        note: String,
+    }
+    /// It could not be done. The first cause is its intent.
+    ActionFailed {
+        /// What.
+        action: ActionKind,
+        /// The instance concerned.
+        invocation: Option<InvocationId>,
+        /// What failed, on what, and why.
+        message: String,
+        /// Wait before the next try, in milliseconds; absent if there is none.
+        retry_after_ms: Option<u64>,
+    }
+    /// The agent is as it should be: recovered, or ended as its policy expects.
+    HealthVerified {
+        /// Recovered or Completed.
+        reason: &'static str,
+        /// The instance that is healthy.
+        invocation: InvocationId,
+        /// From the failure to its detection, in microseconds.
+        time_to_detect_us: u64,
+        /// From the failure to the start of the instance that proved healthy, in microseconds.
+        time_to_restart_us: u64,
+        /// From the failure to now, in microseconds.
+        time_to_verify_us: u64,
+    }
+    /// A generation became active.
+    GenerationActivated {
+        /// Entry of the agent's profile.
+        generation: Generation,
+        /// Manifest digest.
+        digest: Digest,
+        /// The one before.
+        previous: Option<Generation>,
+    }
+    /// The restart budget is spent; restarts go on slowly.
+    EscalationExhausted {
+        /// Restarts inside the window.
+        restarts: u64,
+        /// The window, in milliseconds.
+        within_ms: u64,
+        /// Wait before the next start, in milliseconds.
+        restart_after_ms: u64,
+    }
+    /// Somebody asked for something.
+    OperatorCommand {
+        /// restart, pause, resume, ...
+        verb: String,
+        /// What they gave as reason.
+        reason: String,
+        /// Whether it was allowed.
+        accepted: bool,
+    }
+    /// Somebody else changed what osmoda manages.
+    OutsideAction {
+        /// What was changed: one CamelCase word.
+        what: &'static str,
+        /// Before.
+        from: Option<Generation>,
+        /// After.
+        to: Option<Generation>,
+    }
+    /// Reconciling was paused or resumed.
+    PauseChange {
+        /// Given by the operator.
+        reason: String,
+        /// All agents, also future ones.
+        all: bool,
+    }
+    /// An instance of an earlier daemon was found running and kept.
+    Adopted {
+        /// Which start.
+        invocation: InvocationId,
+        /// Main process.
+        pid: u32,
+        /// What it runs.
+        generation: Generation,
+        /// How long it had run, in milliseconds.
+        uptime_ms: u64,
+    }
+    /// For some time entries could not be written; they follow, marked late.
+    RecordingDegraded {
+        /// The error.
+        reason: String,
+        /// How long, in milliseconds.
+        lasted_ms: u64,
+        /// Entries that follow late.
+        late: u64,
+        /// Entries that had to be dropped because too many waited.
+        dropped: u64,
+    }
+}
+
+/// How the desired state of an agent changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub enum SpecChange {
+    Added,
+    Changed,
+    Removed,
+}
+
+/// What osmoda can do to an agent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum ActionKind {
+    /// Make the desired manifest the active generation.
+    Activate,
+    /// Start an instance.
+    Start,
+    /// Stop the instance.
+    Stop,
+    /// Forget an agent that is gone from the specs.
+    Remove,
 }

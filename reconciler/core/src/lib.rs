@@ -7,11 +7,16 @@
 //! Where to start: [`spec`] is what users write, [`observed`] what the runtime reports,
 //! [`plan`] compares the two, [`event`] is what the ledger remembers.
 
+pub mod diff;
 pub mod digest;
 pub mod event;
-
+pub mod memory;
 pub mod name;
 pub mod observed;
+pub mod outcome;
+pub mod plan;
+pub mod restart;
 pub mod spec;
+pub mod status;
 pub mod time;
 pub mod units;

@@ -1,0 +1,161 @@
+//! Desired against observed, field by field.
+//!
+//! Drift is judged on what osmoda controls and can read back: the active generation, whether an
+//! instance runs, and which generation it runs. argv, cwd and uid are shown elsewhere and not
+//! judged: wrappers, shebangs and setproctitle(3) change them honestly.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    digest::Digest,
+    memory::Finished,
+    observed::{InstanceState, Observation},
+    plan::View,
+};
+
+/// One field that is not as desired.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Difference {
+    /// Name of the field, dotted.
+    pub path: String,
+    /// What it should be.
+    pub desired: String,
+    /// What was read.
+    pub observed: String,
+    /// Why they differ, for people; may be empty.
+    pub reason: String,
+}
+
+/// The fields in which an agent is not as desired; empty: in sync.
+pub fn diff(view: &View<'_>) -> Vec<Difference> {
+    let mut found = Vec::new();
+    let mut note = |path: &str, desired: String, observed: String, reason: String| {
+        found.push(Difference {
+            path: path.to_owned(),
+            desired,
+            observed,
+            reason,
+        });
+    };
+    let Some(desired) = view.desired else {
+        if view.running().is_some() || matches!(&view.observed.active, Observation::Known(Some(_)))
+        {
+            note(
+                "agent",
+                "absent".into(),
+                "present".into(),
+                "removed from the specs".into(),
+            );
+        }
+        return found;
+    };
+    match &view.observed.active {
+        Observation::Unknown(why) => {
+            note(
+                "generation",
+                short(desired.digest),
+                "unknown".into(),
+                why.clone(),
+            );
+        }
+        Observation::Known(None) => {
+            note(
+                "generation",
+                short(desired.digest),
+                "none".into(),
+                "not deployed yet".into(),
+            );
+        }
+        Observation::Known(Some(active)) => {
+            if active.digest != desired.digest {
+                let observed = format!(
+                    "{} (generation {})",
+                    short(active.digest),
+                    active.generation.number
+                );
+                note(
+                    "generation",
+                    short(desired.digest),
+                    observed,
+                    "the spec changed".into(),
+                );
+            } else if view
+                .memory
+                .active
+                .as_ref()
+                .is_some_and(|known| *known != active.generation)
+            {
+                let known = view.memory.active.as_ref().map_or(0, |known| known.number);
+                let observed = format!("generation {}", active.generation.number);
+                let reason = "the profile was changed outside osmoda".into();
+                note(
+                    "generation",
+                    format!("generation {known}"),
+                    observed,
+                    reason,
+                );
+            }
+        }
+    }
+    match &view.observed.instance {
+        Observation::Unknown(why) => {
+            note(
+                "instance.running",
+                "true".into(),
+                "unknown".into(),
+                why.clone(),
+            );
+        }
+        Observation::Known(instance) => match instance.as_ref().map(|i| (&i.state, i)) {
+            Some((InstanceState::Running { .. }, instance)) => {
+                if let Observation::Known(Some(active)) = &view.observed.active
+                    && instance.generation != active.generation
+                {
+                    let number = |n: u64| format!("generation {n}");
+                    let reason = "not restarted into the active generation yet".into();
+                    let observed = number(instance.generation.number);
+                    note(
+                        "instance.generation",
+                        number(active.generation.number),
+                        observed,
+                        reason,
+                    );
+                }
+            }
+            _ if view.memory.finished == Some(Finished::Succeeded) => {}
+            Some((InstanceState::Exited(exit), _)) => {
+                note(
+                    "instance.running",
+                    "true".into(),
+                    "false".into(),
+                    exit.status.to_string(),
+                );
+            }
+            None => {
+                let reason = view.memory.last_start_error.as_ref();
+                let reason = reason.map_or("not started yet".to_owned(), |e| e.message.clone());
+                note("instance.running", "true".into(), "false".into(), reason);
+            }
+        },
+    }
+    found
+}
+
+/// The first 12 hexadecimal digits: enough for people to tell two manifests apart.
+fn short(digest: Digest) -> String {
+    let mut text = digest.to_string();
+    text.truncate(12);
+    text
+}
+
+/// One digest over a list of differences, without their reasons.
+pub fn fingerprint(differences: &[Difference]) -> Digest {
+    let mut text = String::new();
+    for difference in differences {
+        for part in [&difference.path, &difference.desired, &difference.observed] {
+            text.push_str(part);
+            text.push('\0');
+        }
+    }
+    Digest::of(text.as_bytes())
+}

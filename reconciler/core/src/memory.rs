@@ -1,0 +1,134 @@
+//! What the loop remembers of an agent between turns and across its own restarts.
+//!
+//! Durable: it is written in the same transaction as the entries that explain it. Everything
+//! that can be observed is observed and not remembered.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    digest::Digest,
+    observed::{Exit, Generation, InvocationId},
+    restart::RestartMemory,
+    status::ConditionType,
+    time::{Mono, Wall},
+};
+
+/// The memory of one agent. `Default` is the memory of an agent never seen before.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Memory {
+    /// Digest of the desired manifest that was acted on last (`observedGeneration`).
+    pub acted: Option<Digest>,
+    /// File that the desired manifest was read from.
+    pub file: Option<String>,
+    /// The generation that osmoda itself made active last, or accepted from a person.
+    pub active: Option<Generation>,
+    /// The latest instance that was meant to be started.
+    pub current: Option<InvocationId>,
+    /// The latest instance whose end has been recorded.
+    pub accounted: Option<InvocationId>,
+    /// Backoff and budget.
+    pub restart: RestartMemory,
+    /// Restarts after a failure since the generation changed.
+    pub restarts: u64,
+    /// Not before this may the next start happen.
+    pub next_start_at: Option<Mono>,
+    /// It ended and its policy asks for no restart.
+    pub finished: Option<Finished>,
+    /// An operator asked for a restart that has not been carried out yet.
+    pub restart_requested: bool,
+    /// Observed and recorded, but not acted on.
+    pub paused: Option<Paused>,
+    /// The failure that is being recovered from.
+    pub incident: Option<Incident>,
+    /// How the last instance ended.
+    pub last_exit: Option<LastExit>,
+    /// Why the last start did not happen; cleared by the next one that does.
+    pub last_start_error: Option<StartFailure>,
+    /// Digest of the difference that was recorded last; the same one is not recorded twice.
+    pub last_diff: Option<Digest>,
+    /// When each condition changed its status last.
+    pub transitions: BTreeMap<ConditionType, (ConditionStatus, Wall)>,
+}
+
+pub use crate::status::ConditionStatus;
+
+/// How an agent came to its intended end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Finished {
+    /// Exit code 0.
+    Succeeded,
+    /// Something else, under policy Never.
+    Failed,
+}
+
+/// Who paused, when and why.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Paused {
+    /// Given by the operator; may be empty.
+    pub reason: String,
+    /// User id of the operator.
+    pub uid: u32,
+    /// When.
+    pub at: Wall,
+}
+
+/// A failure until health is verified again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Incident {
+    /// Its id in the ledger: that of the first instance that failed.
+    pub id: String,
+    /// When the failure happened, as far as is known.
+    pub failed_at: Mono,
+    /// When it was noticed.
+    pub detected_at: Mono,
+}
+
+/// How the last instance ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LastExit {
+    /// Code or signal.
+    pub exit: Exit,
+    /// CamelCase reason for status.
+    pub reason: String,
+    /// When, for people.
+    pub at: Wall,
+}
+
+/// Why a start did not happen.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StartFailure {
+    /// What kind of thing is wrong.
+    pub kind: StartFailureKind,
+    /// For people.
+    pub message: String,
+}
+
+/// What kind of thing kept an agent from being started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum StartFailureKind {
+    /// A credential cannot be read.
+    Credential,
+    /// The spec names something that this host does not have.
+    Invalid,
+    /// The host could not do it now.
+    System,
+}
+
+impl Memory {
+    /// Forgets what a reboot makes meaningless: instants of the old boot and processes that the
+    /// reboot ended. A reboot is not a failure of any agent.
+    pub fn rebooted(&mut self) {
+        self.accounted = self.current;
+        self.restart = RestartMemory::default();
+        self.next_start_at = None;
+        self.incident = None;
+        self.restart_requested = false;
+    }
+}

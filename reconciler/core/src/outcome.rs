@@ -1,0 +1,243 @@
+//! What an action's outcome means for the agent: the records of it, and what is remembered.
+//!
+//! The counterpart of [`crate::plan`]: that one decides what to do, this one draws the
+//! conclusions once it was done or could not be.
+
+use std::time::Duration;
+
+use crate::{
+    digest::Digest,
+    event::{ActionFailed, ActionSucceeded, EscalationExhausted, Event, GenerationActivated},
+    memory::{Incident, LastExit, Memory, StartFailure},
+    observed::{Exit, Generation, InvocationId},
+    plan::{Action, Record, micros, millis},
+    restart::RestartMemory,
+    time::{Mono, Wall},
+};
+
+/// Pause before an action other than a start is tried again after it failed.
+pub const ACTION_RETRY: Duration = Duration::from_secs(2);
+
+/// How an action ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// The manifest is the active generation.
+    Activated(Generation),
+    /// The program runs.
+    Started {
+        /// Its main process.
+        pid: u32,
+    },
+    /// No instance runs; the start may be tried again.
+    NotStarted(StartFailure),
+    /// The runtime refused, since another instance of the agent is alive.
+    AlreadyRunning(String),
+    /// Nothing of the instance is left.
+    Stopped {
+        /// How its main process ended.
+        exit: Exit,
+        /// SIGKILL was needed.
+        killed: bool,
+    },
+    /// Profile and bundles are gone.
+    Removed,
+    /// An action other than a start did not work; why, for people.
+    Failed(String),
+}
+
+/// An action that ended, and how.
+#[derive(Debug, Clone)]
+pub struct Done<'a> {
+    /// What was done.
+    pub action: &'a Action,
+    /// How it ended.
+    pub outcome: &'a Outcome,
+    /// When its intent was durable.
+    pub since: Mono,
+    /// Random bytes for an incident that this opens, and for jitter.
+    pub fresh: InvocationId,
+    /// Now.
+    pub now: Mono,
+    /// Now, for people.
+    pub wall: Wall,
+}
+
+/// The conclusions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settled {
+    /// To be written; the first one is caused by the action's intent.
+    pub records: Vec<Record>,
+    /// What is remembered from now on.
+    pub memory: Memory,
+    /// No further action before this.
+    pub hold_until: Option<Mono>,
+}
+
+/// Draws the conclusions from an action's outcome.
+pub fn settle(memory: &Memory, done: &Done<'_>) -> Settled {
+    let mut settling = Settling {
+        done,
+        memory: memory.clone(),
+        records: Vec::new(),
+        hold_until: None,
+    };
+    match (done.action, done.outcome) {
+        (Action::Activate { digest, .. }, Outcome::Activated(generation)) => {
+            settling.activated(*digest, generation);
+        }
+        (_, Outcome::Started { pid }) => settling.started(*pid),
+        (
+            Action::Start {
+                invocation, agent, ..
+            },
+            Outcome::NotStarted(failure),
+        ) => {
+            settling.not_started(*invocation, &agent.spec.restart, failure);
+        }
+        (Action::Stop { invocation, .. }, Outcome::Stopped { exit, killed }) => {
+            settling.stopped(*invocation, exit, *killed);
+        }
+        (_, Outcome::AlreadyRunning(message)) => {
+            settling.memory.accounted = done.invocation();
+            settling.failed(message.clone());
+        }
+        (_, Outcome::Failed(message)) => settling.failed(message.clone()),
+        _ => settling.succeeded(|_| ()),
+    }
+    Settled {
+        records: settling.records,
+        memory: settling.memory,
+        hold_until: settling.hold_until,
+    }
+}
+
+impl Done<'_> {
+    fn invocation(&self) -> Option<InvocationId> {
+        match self.action {
+            Action::Start { invocation, .. } | Action::Stop { invocation, .. } => Some(*invocation),
+            Action::Activate { .. } | Action::Remove => None,
+        }
+    }
+}
+
+struct Settling<'a> {
+    done: &'a Done<'a>,
+    memory: Memory,
+    records: Vec<Record>,
+    hold_until: Option<Mono>,
+}
+
+impl Settling<'_> {
+    fn record(&mut self, event: Event) {
+        let incident = self
+            .memory
+            .incident
+            .as_ref()
+            .map(|incident| incident.id.clone());
+        self.records.push(Record { event, incident });
+    }
+
+    fn succeeded(&mut self, complete: impl FnOnce(&mut ActionSucceeded)) {
+        let mut body = ActionSucceeded {
+            action: self.done.action.kind(),
+            invocation: self.done.invocation(),
+            pid: None,
+            exit: None,
+            killed: false,
+            took_us: micros(self.done.now.since(self.done.since)),
+            note: String::new(),
+        };
+        complete(&mut body);
+        self.record(Event::ActionSucceeded(body));
+    }
+
+    fn failed(&mut self, message: String) {
+        self.hold_until = Some(self.done.now.after(ACTION_RETRY));
+        let retry_after_ms = Some(millis(ACTION_RETRY));
+        self.record_failed(message, retry_after_ms);
+    }
+
+    fn record_failed(&mut self, message: String, retry_after_ms: Option<u64>) {
+        let body = ActionFailed {
+            action: self.done.action.kind(),
+            invocation: self.done.invocation(),
+            message,
+            retry_after_ms,
+        };
+        self.record(Event::ActionFailed(body));
+    }
+
+    /// A new generation starts with a clean slate; an open incident stays open until the new
+    /// generation proves healthy.
+    fn activated(&mut self, digest: Digest, generation: &Generation) {
+        self.succeeded(|_| ());
+        let previous = self.memory.active.replace(generation.clone());
+        self.memory.acted = Some(digest);
+        if previous.as_ref() == Some(generation) {
+            return;
+        }
+        self.memory.restart = RestartMemory::default();
+        self.memory.restarts = 0;
+        self.memory.next_start_at = None;
+        self.memory.finished = None;
+        self.memory.last_start_error = None;
+        let body = GenerationActivated {
+            generation: generation.clone(),
+            digest,
+            previous,
+        };
+        self.record(Event::GenerationActivated(body));
+    }
+
+    fn started(&mut self, pid: u32) {
+        self.memory.last_start_error = None;
+        self.succeeded(|body| body.pid = Some(pid));
+    }
+
+    /// A start that failed is accounted for like a crash at once: the same backoff and budget.
+    fn not_started(
+        &mut self,
+        invocation: InvocationId,
+        rules: &crate::spec::Restart,
+        failure: &StartFailure,
+    ) {
+        let now = self.done.now;
+        self.memory.accounted = Some(invocation);
+        self.memory.last_start_error = Some(failure.clone());
+        let draw = u16::from_le_bytes([self.done.fresh.0[0], self.done.fresh.0[1]]) % 1001;
+        let decision = self
+            .memory
+            .restart
+            .account(rules, now, Duration::ZERO, draw);
+        self.memory.next_start_at = Some(now.after(decision.delay));
+        self.memory.incident.get_or_insert_with(|| Incident {
+            id: invocation.to_string(),
+            failed_at: now,
+            detected_at: now,
+        });
+        self.record_failed(failure.message.clone(), Some(millis(decision.delay)));
+        if decision.escalate {
+            let exhausted = EscalationExhausted {
+                restarts: self.memory.restart.recent.len() as u64,
+                within_ms: millis(rules.within.get()),
+                restart_after_ms: millis(decision.delay),
+            };
+            self.record(Event::EscalationExhausted(exhausted));
+        }
+    }
+
+    /// An end that was asked for is no failure.
+    fn stopped(&mut self, invocation: InvocationId, exit: &Exit, killed: bool) {
+        self.memory.accounted = Some(invocation);
+        self.memory.next_start_at = None;
+        self.memory.last_exit = Some(LastExit {
+            exit: exit.clone(),
+            reason: "Stopped".to_owned(),
+            at: self.done.wall,
+        });
+        self.succeeded(|body| {
+            body.exit = Some(exit.clone());
+            body.killed = killed;
+        });
+    }
+}

@@ -1,0 +1,654 @@
+//! The heart: one agent's desired and observed state in, what to record and to do out.
+//!
+//! [`plan`] is a pure function and decides alone; those who carry its [`Action`] out make no
+//! choices. Invariants (the simulator and the property tests hold them):
+//! - nothing is started or stopped while the instance or the active generation is Unknown;
+//! - at most one action per agent is under way;
+//! - an unchanged view that has been acted on gives an empty plan;
+//! - every action has its intent among the records of the same plan.
+//!
+//! Where to start: [`plan`], whose steps read in the order in which they are decided.
+
+use std::sync::Arc;
+
+use crate::{
+    diff::{diff, fingerprint},
+    digest::Digest,
+    event::{
+        ActionIntended, ActionKind, DiffFound, EscalationExhausted, Event, FailureDetected,
+        HealthVerified, OutsideAction,
+    },
+    memory::{Finished, Incident, LastExit, Memory, Paused},
+    name::AgentName,
+    observed::{Exit, ExitStatus, Generation, Instance, InstanceState, InvocationId, Observation},
+    spec::{Agent, AgentSpec, RestartPolicy, Stop},
+    time::{Mono, Wall},
+};
+
+/// Pause before an observation that failed is tried again.
+pub const UNKNOWN_RETRY: std::time::Duration = std::time::Duration::from_secs(2);
+
+/// The desired state of an agent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Desired {
+    /// As declared.
+    pub agent: Arc<Agent>,
+    /// SHA-256 of its manifest.
+    pub digest: Digest,
+}
+
+impl Desired {
+    /// What `agent` declares.
+    pub fn new(agent: Arc<Agent>) -> Self {
+        Self {
+            digest: Digest::of(agent.manifest.as_bytes()),
+            agent,
+        }
+    }
+}
+
+/// The active entry of an agent's profile, read back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Active {
+    /// Number and store path.
+    pub generation: Generation,
+    /// The manifest found there.
+    pub agent: Arc<Agent>,
+    /// SHA-256 of that manifest.
+    pub digest: Digest,
+}
+
+/// What was read of an agent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Observed {
+    /// Its latest instance.
+    pub instance: Observation<Option<Instance>>,
+    /// The active entry of its profile.
+    pub active: Observation<Option<Active>>,
+    /// The end of what the ended instance wrote; empty while it runs.
+    pub last_output: Vec<String>,
+}
+
+/// An action that is under way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum Busy {
+    Activating,
+    Starting,
+    Stopping,
+    Removing,
+}
+
+/// Whose turn it is when the node daemon ends and takes its agents along.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shutdown {
+    /// An agent that depends on this one still runs.
+    Wait,
+    /// It may be stopped.
+    Now,
+}
+
+/// Everything that a decision about one agent depends on.
+#[derive(Debug, Clone, Copy)]
+pub struct View<'a> {
+    /// Whose.
+    pub name: &'a AgentName,
+    /// What it should be; `None`: absent.
+    pub desired: Option<&'a Desired>,
+    /// What it is.
+    pub observed: &'a Observed,
+    /// What is remembered.
+    pub memory: &'a Memory,
+    /// All agents are paused.
+    pub all_paused: Option<&'a Paused>,
+    /// Why its newest spec was refused.
+    pub spec_error: Option<&'a str>,
+    /// The action that is under way.
+    pub busy: Option<Busy>,
+    /// After a failed action: no other before this.
+    pub hold_until: Option<Mono>,
+    /// The node daemon is ending and takes its agents along.
+    pub shutdown: Option<Shutdown>,
+    /// Now.
+    pub now: Mono,
+    /// Now, for people.
+    pub wall: Wall,
+    /// Identity for an instance, should one be started; also the source of jitter.
+    pub fresh: InvocationId,
+}
+
+impl View<'_> {
+    /// The pause in force.
+    pub fn paused(&self) -> Option<&Paused> {
+        self.memory.paused.as_ref().or(self.all_paused)
+    }
+
+    /// The rules an ended instance is judged by: those of the generation that is active.
+    fn rules(&self) -> Option<&AgentSpec> {
+        match (&self.observed.active, self.desired) {
+            (Observation::Known(Some(active)), _) => Some(&active.agent.spec),
+            (_, Some(desired)) => Some(&desired.agent.spec),
+            _ => None,
+        }
+    }
+}
+
+/// What to do. Carries everything that doing it needs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// Write the manifest as a bundle and make it the active generation.
+    Activate {
+        /// What to deploy.
+        agent: Arc<Agent>,
+        /// Its manifest's digest.
+        digest: Digest,
+    },
+    /// Start an instance.
+    Start {
+        /// Its identity.
+        invocation: InvocationId,
+        /// What it runs.
+        generation: Generation,
+        /// How.
+        agent: Arc<Agent>,
+    },
+    /// Stop an instance.
+    Stop {
+        /// Which.
+        invocation: InvocationId,
+        /// How.
+        stop: Stop,
+    },
+    /// Remove profile, bundles and what the runtime remembers.
+    Remove,
+}
+
+impl Action {
+    /// Its kind.
+    pub fn kind(&self) -> ActionKind {
+        match self {
+            Self::Activate { .. } => ActionKind::Activate,
+            Self::Start { .. } => ActionKind::Start,
+            Self::Stop { .. } => ActionKind::Stop,
+            Self::Remove => ActionKind::Remove,
+        }
+    }
+
+    /// What the agent is busy with while this is under way.
+    pub fn busy(&self) -> Busy {
+        match self {
+            Self::Activate { .. } => Busy::Activating,
+            Self::Start { .. } => Busy::Starting,
+            Self::Stop { .. } => Busy::Stopping,
+            Self::Remove => Busy::Removing,
+        }
+    }
+}
+
+/// An action and why it is taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Step {
+    /// What to do.
+    pub action: Action,
+    /// Why: one CamelCase word.
+    pub reason: &'static str,
+}
+
+/// A fact to be written, in the order of its happening. Each record is caused by the one
+/// before it in the same plan; the first by the open incident, if there is one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record {
+    /// Kind and body.
+    pub event: Event,
+    /// The incident it belongs to.
+    pub incident: Option<String>,
+}
+
+/// The outcome of planning one agent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AgentPlan {
+    /// To be written before anything is done, together with `memory`.
+    pub records: Vec<Record>,
+    /// What is remembered from now on.
+    pub memory: Memory,
+    /// What to do, once the records are durable.
+    pub step: Option<Step>,
+    /// When to look again, should nothing happen before.
+    pub wake_at: Option<Mono>,
+}
+
+/// Decides what one agent needs now.
+pub fn plan(view: &View<'_>) -> AgentPlan {
+    let mut drafting = Drafting {
+        view,
+        records: Vec::new(),
+        memory: view.memory.clone(),
+        wake_at: None,
+    };
+    if view.busy.is_some() {
+        return drafting.done(None);
+    }
+    if let Some(turn) = view.shutdown {
+        let step = drafting.decide_shutdown(turn);
+        return drafting.done(step);
+    }
+    let (Observation::Known(instance), Observation::Known(active)) =
+        (&view.observed.instance, &view.observed.active)
+    else {
+        drafting.record_difference();
+        drafting.wake(view.now.after(UNKNOWN_RETRY));
+        return drafting.done(None);
+    };
+    drafting.account_for_end(instance.as_ref());
+    drafting.notice_outside_change(active.as_ref());
+    drafting.record_difference();
+    drafting.verify_recovery();
+    if view.paused().is_some() {
+        return drafting.done(None);
+    }
+    if let Some(until) = view.hold_until.filter(|until| *until > view.now) {
+        drafting.wake(until);
+        return drafting.done(None);
+    }
+    let step = drafting.decide(instance.as_ref(), active.as_ref());
+    drafting.done(step)
+}
+
+/// A plan in the making.
+struct Drafting<'a, 'v> {
+    view: &'a View<'v>,
+    records: Vec<Record>,
+    memory: Memory,
+    wake_at: Option<Mono>,
+}
+
+impl Drafting<'_, '_> {
+    fn record(&mut self, event: Event) {
+        let incident = self
+            .memory
+            .incident
+            .as_ref()
+            .map(|incident| incident.id.clone());
+        self.records.push(Record { event, incident });
+    }
+
+    fn wake(&mut self, at: Mono) {
+        self.wake_at = Some(self.wake_at.map_or(at, |earlier| earlier.min(at)));
+    }
+
+    fn done(mut self, step: Option<Step>) -> AgentPlan {
+        if let Some(step) = &step {
+            let intent = intent(step);
+            self.record(Event::ActionIntended(intent));
+        }
+        AgentPlan {
+            records: self.records,
+            memory: self.memory,
+            step,
+            wake_at: self.wake_at,
+        }
+    }
+
+    /// An end that has not been recorded: a failure, a completion, or an instance that is gone.
+    fn account_for_end(&mut self, instance: Option<&Instance>) {
+        match instance {
+            Some(instance) => match &instance.state {
+                InstanceState::Running { .. } => self.memory.current = Some(instance.invocation),
+                InstanceState::Exited(exit) => {
+                    if self.memory.accounted != Some(instance.invocation) {
+                        self.memory.current = Some(instance.invocation);
+                        self.memory.accounted = Some(instance.invocation);
+                        self.end_of(instance, exit);
+                    }
+                }
+            },
+            None => {
+                if let Some(current) = self.memory.current
+                    && self.memory.accounted != Some(current)
+                {
+                    self.memory.accounted = Some(current);
+                    self.vanished(current);
+                }
+            }
+        }
+    }
+
+    fn end_of(&mut self, instance: &Instance, exit: &Exit) {
+        let Some(policy) = self.policy() else { return };
+        let reason = exit_reason(exit);
+        self.memory.last_exit = Some(LastExit {
+            exit: exit.clone(),
+            reason: reason.to_owned(),
+            at: self.view.wall,
+        });
+        let success = exit.status.is_success();
+        if success && policy != RestartPolicy::Always {
+            self.memory.finished = Some(Finished::Succeeded);
+            self.completed(instance);
+            return;
+        }
+        let mut failure = FailureDetected {
+            reason,
+            message: format!("the main process ended: {}", exit.status),
+            invocation: Some(instance.invocation),
+            generation: Some(instance.generation.clone()),
+            exit: Some(exit.clone()),
+            uptime_ms: Some(millis(exit.at.since(instance.started_at))),
+            detected_after_us: micros(self.view.now.since(exit.at)),
+            consecutive: 0,
+            restart_after_ms: None,
+            last_output: self.view.observed.last_output.clone(),
+        };
+        if policy == RestartPolicy::Never {
+            self.memory.finished = Some(Finished::Failed);
+            self.failed(failure, exit.at, None);
+            return;
+        }
+        let uptime = exit.at.since(instance.started_at);
+        let decision = self.schedule_restart(exit.at, uptime);
+        failure.restart_after_ms = decision.map(|(delay_ms, _)| delay_ms);
+        self.failed(failure, exit.at, decision);
+    }
+
+    fn vanished(&mut self, invocation: InvocationId) {
+        if self.policy().is_none() {
+            return;
+        }
+        let now = self.view.now;
+        let decision = self.schedule_restart(now, std::time::Duration::ZERO);
+        let failure = FailureDetected {
+            reason: "Vanished",
+            message: "the runtime no longer knows the instance that was running".to_owned(),
+            invocation: Some(invocation),
+            generation: self.memory.active.clone(),
+            exit: None,
+            uptime_ms: None,
+            detected_after_us: 0,
+            consecutive: 0,
+            restart_after_ms: decision.map(|(delay_ms, _)| delay_ms),
+            last_output: Vec::new(),
+        };
+        self.failed(failure, now, decision);
+    }
+
+    /// The restart policy in force; `None` for an agent that is on its way out.
+    fn policy(&self) -> Option<RestartPolicy> {
+        self.view.desired?;
+        self.view.rules().map(|spec| spec.restart.policy)
+    }
+
+    /// Sets the time of the next start; gives the wait in milliseconds and whether the budget
+    /// was spent by this end.
+    fn schedule_restart(
+        &mut self,
+        ended_at: Mono,
+        healthy_for: std::time::Duration,
+    ) -> Option<(u64, bool)> {
+        let rules = &self.view.rules()?.restart;
+        let draw = u16::from_le_bytes([self.view.fresh.0[0], self.view.fresh.0[1]]) % 1001;
+        let decision = self
+            .memory
+            .restart
+            .account(rules, ended_at, healthy_for, draw);
+        self.memory.next_start_at = Some(ended_at.after(decision.delay));
+        self.memory.restarts += 1;
+        Some((millis(decision.delay), decision.escalate))
+    }
+
+    fn failed(
+        &mut self,
+        mut failure: FailureDetected,
+        failed_at: Mono,
+        decision: Option<(u64, bool)>,
+    ) {
+        let id = failure.invocation.unwrap_or(self.view.fresh);
+        self.memory.incident.get_or_insert_with(|| Incident {
+            id: id.to_string(),
+            failed_at,
+            detected_at: self.view.now,
+        });
+        failure.consecutive = self.memory.restart.consecutive;
+        self.record(Event::FailureDetected(failure));
+        if let (Some((restart_after_ms, true)), Some(spec)) = (decision, self.view.rules()) {
+            let exhausted = EscalationExhausted {
+                restarts: self.memory.restart.recent.len() as u64,
+                within_ms: millis(spec.restart.within.get()),
+                restart_after_ms,
+            };
+            self.record(Event::EscalationExhausted(exhausted));
+        }
+    }
+
+    fn completed(&mut self, instance: &Instance) {
+        let verified = HealthVerified {
+            reason: "Completed",
+            invocation: instance.invocation,
+            time_to_detect_us: 0,
+            time_to_restart_us: 0,
+            time_to_verify_us: 0,
+        };
+        self.record(Event::HealthVerified(verified));
+        self.memory.incident = None;
+    }
+
+    /// A person switched the profile: their choice is respected and recorded.
+    fn notice_outside_change(&mut self, active: Option<&Active>) {
+        let Some(desired) = self.view.desired else {
+            return;
+        };
+        if self.memory.acted != Some(desired.digest) {
+            return; // a new spec is to be deployed anyway
+        }
+        let now_active = active.map(|active| active.generation.clone());
+        if now_active == self.memory.active {
+            return;
+        }
+        let outside = OutsideAction {
+            what: if now_active.is_some() {
+                "ProfileSwitched"
+            } else {
+                "ProfileRemoved"
+            },
+            from: self.memory.active.clone(),
+            to: now_active.clone(),
+        };
+        self.record(Event::OutsideAction(outside));
+        self.memory.active = now_active;
+    }
+
+    fn record_difference(&mut self) {
+        // What was just accounted for must show: the view of the draft, not of the turn.
+        let view = View {
+            memory: &self.memory,
+            ..*self.view
+        };
+        let differences = diff(&view);
+        if differences.is_empty() {
+            self.memory.last_diff = None;
+            return;
+        }
+        let observed_digest = fingerprint(&differences);
+        if self.memory.last_diff == Some(observed_digest) {
+            return;
+        }
+        self.memory.last_diff = Some(observed_digest);
+        let desired_digest = self.view.desired.map(|desired| desired.digest);
+        self.record(Event::Diff(DiffFound {
+            desired_digest,
+            observed_digest,
+            differences,
+        }));
+    }
+
+    /// Recovered means healthy for `rollout.minReady`, not merely started.
+    fn verify_recovery(&mut self) {
+        let (Some((instance, _)), Some(spec)) = (self.view.running(), self.view.rules()) else {
+            return;
+        };
+        let Some(incident) = self.memory.incident.clone() else {
+            return;
+        };
+        let proven_at = instance.started_at.after(spec.rollout.min_ready.get());
+        if self.view.now < proven_at {
+            self.wake(proven_at);
+            return;
+        }
+        let verified = HealthVerified {
+            reason: "Recovered",
+            invocation: instance.invocation,
+            time_to_detect_us: micros(incident.detected_at.since(incident.failed_at)),
+            time_to_restart_us: micros(instance.started_at.since(incident.failed_at)),
+            time_to_verify_us: micros(self.view.now.since(incident.failed_at)),
+        };
+        self.record(Event::HealthVerified(verified));
+        self.memory.incident = None;
+    }
+
+    fn decide(&mut self, instance: Option<&Instance>, active: Option<&Active>) -> Option<Step> {
+        let running = instance.filter(|i| matches!(i.state, InstanceState::Running { .. }));
+        let Some(desired) = self.view.desired else {
+            return self.decide_absent(running, active);
+        };
+        let deployed = active.filter(|_| self.memory.acted == Some(desired.digest));
+        let Some(active) = deployed else {
+            let action = Action::Activate {
+                agent: Arc::clone(&desired.agent),
+                digest: desired.digest,
+            };
+            return Some(Step {
+                action,
+                reason: "SpecChanged",
+            });
+        };
+        match running {
+            Some(running) => self.decide_running(running, active),
+            None => self.decide_start(active),
+        }
+    }
+
+    fn decide_shutdown(&mut self, turn: Shutdown) -> Option<Step> {
+        let (instance, _) = self.view.running().filter(|_| turn == Shutdown::Now)?;
+        let stop = self
+            .view
+            .rules()
+            .map(|spec| spec.stop.clone())
+            .unwrap_or_default();
+        let action = Action::Stop {
+            invocation: instance.invocation,
+            stop,
+        };
+        Some(Step {
+            action,
+            reason: "Shutdown",
+        })
+    }
+
+    fn decide_absent(
+        &mut self,
+        running: Option<&Instance>,
+        active: Option<&Active>,
+    ) -> Option<Step> {
+        let action = match running {
+            Some(running) => Action::Stop {
+                invocation: running.invocation,
+                stop: active
+                    .map(|a| a.agent.spec.stop.clone())
+                    .unwrap_or_default(),
+            },
+            None => Action::Remove,
+        };
+        Some(Step {
+            action,
+            reason: "SpecRemoved",
+        })
+    }
+
+    fn decide_running(&mut self, running: &Instance, active: &Active) -> Option<Step> {
+        let reason = if running.generation != active.generation {
+            "GenerationChanged"
+        } else if self.memory.restart_requested {
+            "OperatorRequest"
+        } else {
+            return None;
+        };
+        let stop = active.agent.spec.stop.clone();
+        Some(Step {
+            action: Action::Stop {
+                invocation: running.invocation,
+                stop,
+            },
+            reason,
+        })
+    }
+
+    fn decide_start(&mut self, active: &Active) -> Option<Step> {
+        let requested = self.memory.restart_requested;
+        if self.memory.finished.is_some() && !requested {
+            return None;
+        }
+        if let Some(at) = self.memory.next_start_at.filter(|at| *at > self.view.now)
+            && !requested
+        {
+            self.wake(at);
+            return None;
+        }
+        let reason = match (requested, &self.memory.incident) {
+            (true, _) => "OperatorRequest",
+            (false, Some(_)) => "Restart",
+            (false, None) => "Desired",
+        };
+        self.memory.current = Some(self.view.fresh);
+        self.memory.next_start_at = None;
+        self.memory.finished = None;
+        self.memory.restart_requested = false;
+        let action = Action::Start {
+            invocation: self.view.fresh,
+            generation: active.generation.clone(),
+            agent: Arc::clone(&active.agent),
+        };
+        Some(Step { action, reason })
+    }
+}
+
+fn intent(step: &Step) -> ActionIntended {
+    let mut intent = ActionIntended {
+        action: step.action.kind(),
+        reason: step.reason,
+        invocation: None,
+        generation: None,
+        digest: None,
+    };
+    match &step.action {
+        Action::Activate { digest, .. } => intent.digest = Some(*digest),
+        Action::Start {
+            invocation,
+            generation,
+            ..
+        } => {
+            intent.invocation = Some(*invocation);
+            intent.generation = Some(generation.clone());
+        }
+        Action::Stop { invocation, .. } => intent.invocation = Some(*invocation),
+        Action::Remove => {}
+    }
+    intent
+}
+
+fn exit_reason(exit: &Exit) -> &'static str {
+    match exit.status {
+        _ if exit.oom_killed => "OomKilled",
+        ExitStatus::Code { .. } => "Exited",
+        ExitStatus::Signal { .. } => "Crashed",
+        ExitStatus::Unknown => "ExitUnknown",
+    }
+}
+
+/// Whole milliseconds, saturating.
+pub(crate) fn millis(duration: std::time::Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Whole microseconds, saturating.
+pub(crate) fn micros(duration: std::time::Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,338 @@
+//! Phase and conditions: what an agent's state is called, and why.
+//!
+//! Derived from the same view that the plan is made from, never stored (only the time of a
+//! condition's last transition is).
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    memory::{Finished, Memory, StartFailureKind},
+    observed::{Instance, InstanceState, Observation},
+    plan::{Busy, View},
+    time::Wall,
+};
+
+/// Where an agent is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Phase {
+    /// To be started, and not yet.
+    Pending,
+    /// Being started, or its startup probe has not succeeded.
+    Starting,
+    /// Its main process runs.
+    Running,
+    /// Being stopped.
+    Stopping,
+    /// It ended; the next start waits its time.
+    Backoff,
+    /// It waits for a dependency.
+    Held,
+    /// It cannot be started as specified, or failed under policy Never.
+    Failed,
+    /// Exit code 0 under policy OnFailure or Never.
+    Succeeded,
+    /// Observed and recorded, but not acted on.
+    Paused,
+    /// The runtime could not be asked.
+    Unknown,
+}
+
+impl std::fmt::Display for Phase {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        std::fmt::Debug::fmt(self, f)
+    }
+}
+
+/// Type of a condition (an adjective or participle).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub enum ConditionType {
+    Ready,
+    Progressing,
+    Available,
+    Degraded,
+    SpecValid,
+    CredentialsReady,
+    DependenciesReady,
+}
+
+/// Status of a condition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub enum ConditionStatus {
+    True,
+    False,
+    Unknown,
+}
+
+impl From<bool> for ConditionStatus {
+    fn from(holds: bool) -> Self {
+        if holds { Self::True } else { Self::False }
+    }
+}
+
+/// One aspect of an agent's state, as in Kubernetes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Condition {
+    /// Which aspect.
+    pub r#type: ConditionType,
+    /// Whether it holds.
+    pub status: ConditionStatus,
+    /// One CamelCase word.
+    pub reason: String,
+    /// For people; may be empty.
+    pub message: String,
+    /// When `status` changed last (RFC 3339).
+    pub last_transition_time: String,
+}
+
+/// Phase, readiness and why, before times are attached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Assessment {
+    /// Where it is in its life.
+    pub phase: Phase,
+    /// It does its work.
+    pub ready: bool,
+    /// One line for people: what is going on.
+    pub message: String,
+    /// All conditions, in the order of [`ConditionType`].
+    pub conditions: Vec<Finding>,
+}
+
+/// A condition without its time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// Which aspect.
+    pub r#type: ConditionType,
+    /// Whether it holds.
+    pub status: ConditionStatus,
+    /// One CamelCase word.
+    pub reason: &'static str,
+    /// For people.
+    pub message: String,
+}
+
+/// What the state of an agent is called.
+pub fn assess(view: &View<'_>) -> Assessment {
+    let phase = phase(view);
+    let ready = phase == Phase::Running || is_paused_running(view);
+    let message = message(view, phase);
+    let finding = |r#type, status: ConditionStatus, reason, message: &str| Finding {
+        r#type,
+        status,
+        reason,
+        message: message.to_owned(),
+    };
+    let ready_status = match phase {
+        Phase::Unknown => ConditionStatus::Unknown,
+        _ => ready.into(),
+    };
+    let progressing = matches!(phase, Phase::Pending | Phase::Starting | Phase::Stopping);
+    let degraded = view.memory.restart.exhausted;
+    let conditions = vec![
+        finding(
+            ConditionType::Ready,
+            ready_status,
+            ready_reason(phase, ready),
+            &message,
+        ),
+        finding(
+            ConditionType::Progressing,
+            progressing.into(),
+            phase_reason(phase),
+            "",
+        ),
+        finding(
+            ConditionType::Available,
+            ready_status,
+            if ready { "MinimumUptime" } else { "NotRunning" },
+            "",
+        ),
+        finding(
+            ConditionType::Degraded,
+            degraded.into(),
+            if degraded {
+                "RestartBudgetSpent"
+            } else {
+                "WithinBudget"
+            },
+            if degraded {
+                "restarts go on slowly; see `osmoda events`"
+            } else {
+                ""
+            },
+        ),
+        spec_valid(view),
+        credentials_ready(view.memory),
+        finding(
+            ConditionType::DependenciesReady,
+            ConditionStatus::True,
+            "NotEnforced",
+            "",
+        ),
+    ];
+    Assessment {
+        phase,
+        ready,
+        message,
+        conditions,
+    }
+}
+
+fn is_paused_running(view: &View<'_>) -> bool {
+    view.paused().is_some() && view.running().is_some()
+}
+
+fn phase(view: &View<'_>) -> Phase {
+    if matches!(view.observed.instance, Observation::Unknown(_)) {
+        return Phase::Unknown;
+    }
+    match view.busy {
+        Some(Busy::Stopping) => return Phase::Stopping,
+        Some(Busy::Starting) => return Phase::Starting,
+        Some(Busy::Activating | Busy::Removing) | None => {}
+    }
+    if view.paused().is_some() {
+        return Phase::Paused;
+    }
+    if view.running().is_some() {
+        return if view.desired.is_some() {
+            Phase::Running
+        } else {
+            Phase::Stopping
+        };
+    }
+    match (view.memory.finished, &view.memory.last_start_error) {
+        (Some(Finished::Succeeded), _) => Phase::Succeeded,
+        (Some(Finished::Failed), _) => Phase::Failed,
+        (None, Some(failure)) if failure.kind != StartFailureKind::System => Phase::Failed,
+        (None, _) if view.memory.next_start_at.is_some_and(|at| at > view.now) => Phase::Backoff,
+        (None, _) => Phase::Pending,
+    }
+}
+
+fn message(view: &View<'_>, phase: Phase) -> String {
+    let memory = view.memory;
+    if let Observation::Unknown(why) = &view.observed.instance {
+        return format!("its state cannot be read: {why}");
+    }
+    if let Observation::Unknown(why) = &view.observed.active {
+        return format!("its generation cannot be read: {why}");
+    }
+    if let Some(paused) = view.paused() {
+        let reason = if paused.reason.is_empty() {
+            "no reason given"
+        } else {
+            &paused.reason
+        };
+        return format!("paused by uid {}: {reason}", paused.uid);
+    }
+    if phase == Phase::Running {
+        return match &view.spec_error {
+            Some(_) => "the last valid spec stays in force".to_owned(),
+            None => String::new(),
+        };
+    }
+    if let Some(failure) = &memory.last_start_error {
+        return failure.message.clone();
+    }
+    match &memory.last_exit {
+        Some(last) => format!("{}: {}", last.reason, last.exit.status),
+        None => String::new(),
+    }
+}
+
+fn ready_reason(phase: Phase, ready: bool) -> &'static str {
+    match phase {
+        Phase::Running => "Running",
+        _ if ready => "Running",
+        other => phase_reason(other),
+    }
+}
+
+fn phase_reason(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Pending => "Pending",
+        Phase::Starting => "Starting",
+        Phase::Running => "Running",
+        Phase::Stopping => "Stopping",
+        Phase::Backoff => "Backoff",
+        Phase::Held => "Held",
+        Phase::Failed => "Failed",
+        Phase::Succeeded => "Succeeded",
+        Phase::Paused => "Paused",
+        Phase::Unknown => "Unobservable",
+    }
+}
+
+fn spec_valid(view: &View<'_>) -> Finding {
+    let (status, reason, message) = match &view.spec_error {
+        Some(error) => (ConditionStatus::False, "Invalid", (*error).to_owned()),
+        None => (ConditionStatus::True, "Valid", String::new()),
+    };
+    Finding {
+        r#type: ConditionType::SpecValid,
+        status,
+        reason,
+        message,
+    }
+}
+
+fn credentials_ready(memory: &Memory) -> Finding {
+    let missing = memory
+        .last_start_error
+        .as_ref()
+        .filter(|failure| failure.kind == StartFailureKind::Credential);
+    let (status, reason, message) = match missing {
+        Some(failure) => (
+            ConditionStatus::False,
+            "Unreadable",
+            failure.message.clone(),
+        ),
+        None => (ConditionStatus::True, "Readable", String::new()),
+    };
+    Finding {
+        r#type: ConditionType::CredentialsReady,
+        status,
+        reason,
+        message,
+    }
+}
+
+impl Memory {
+    /// Notes the time of each condition whose status changed, and gives the conditions with
+    /// their times.
+    pub fn conditions(&mut self, assessment: &Assessment, wall: Wall) -> Vec<Condition> {
+        let mut dated = |finding: &Finding| {
+            let last = self
+                .transitions
+                .entry(finding.r#type)
+                .or_insert((finding.status, wall));
+            if last.0 != finding.status {
+                *last = (finding.status, wall);
+            }
+            Condition {
+                r#type: finding.r#type,
+                status: finding.status,
+                reason: finding.reason.to_owned(),
+                message: finding.message.clone(),
+                last_transition_time: last.1.to_string(),
+            }
+        };
+        assessment.conditions.iter().map(&mut dated).collect()
+    }
+}
+
+impl View<'_> {
+    /// The instance, if its main process runs as far as is known.
+    pub fn running(&self) -> Option<(&Instance, u32)> {
+        match &self.observed.instance {
+            Observation::Known(Some(instance)) => match instance.state {
+                InstanceState::Running { pid } => Some((instance, pid)),
+                InstanceState::Exited(_) => None,
+            },
+            _ => None,
+        }
+    }
+}
