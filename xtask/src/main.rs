@@ -1,7 +1,14 @@
-//! Developer commands: `cargo xtask test`, `demo`, `bench`, `vm`. Each has a module of its own.
+//! Developer commands: `cargo xtask test`, `sim`, `demo`, `bench`, `vm`. Each has a module of
+//! its own; [`project`] and [`process`] are what they share.
 
+#![allow(clippy::print_stdout, reason = "a command for people at a terminal")]
+
+mod architecture;
 mod bench;
 mod demo;
+mod process;
+mod project;
+mod sim;
 mod test;
 mod vm;
 
@@ -13,6 +20,8 @@ use clap::Parser;
 enum Command {
     /// Run what CI runs; --all adds what is too long for it.
     Test(test::Args),
+    /// Run the deterministic simulator on many seeds, or replay one.
+    Sim(sim::Args),
     /// Show the main job on the example specs, as a story.
     Demo(demo::Args),
     /// Measure osmoda beside its peers.
@@ -24,6 +33,7 @@ enum Command {
 fn main() -> anyhow::Result<()> {
     match Command::parse() {
         Command::Test(args) => test::run(&args),
+        Command::Sim(args) => sim::run(&args),
         Command::Demo(args) => demo::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Vm(args) => vm::run(&args),

@@ -1,0 +1,175 @@
+//! What each part does. Every function gets the log to write to and gives a verdict.
+
+use std::{
+    fs,
+    process::{Child, Command, Stdio},
+};
+
+use anyhow::{Context as _, bail};
+
+use super::{Context, Verdict};
+use crate::{architecture, project, sim};
+
+/// The cargo-nextest that is installed where none is found.
+const NEXTEST_VERSION: &str = "0.9.143";
+
+/// The cargo-deny that is installed where none is found.
+const DENY_VERSION: &str = "0.20.2";
+
+/// Seeds of the simulator with `--all`.
+const MANY_SEEDS: u32 = 5000;
+
+/// cargo-deny on its way.
+pub struct Building(Child);
+
+pub fn format(context: &mut Context) -> anyhow::Result<Verdict> {
+    run(context, project::cargo().args(["fmt", "--all", "--check"]))?;
+    passed("")
+}
+
+pub fn architecture(context: &mut Context) -> anyhow::Result<Verdict> {
+    let breaches = architecture::check()?;
+    project::write_file(&context.log, breaches.join("\n"))?;
+    if !breaches.is_empty() {
+        bail!("{} breaches of the rules", breaches.len());
+    }
+    passed("")
+}
+
+pub fn python(context: &mut Context) -> anyhow::Result<Verdict> {
+    let files = project::files_with_extension(&project::root(), "py")?;
+    if files.is_empty() {
+        return passed("no file");
+    }
+    let Some(python) = project::find_program("python3") else {
+        return skipped("python3 is not installed");
+    };
+    let mut command = Command::new(python);
+    command
+        .args(["-m", "py_compile"])
+        .args(&files)
+        // The compiled files go out of the tree.
+        .env("PYTHONPYCACHEPREFIX", project::target().join("python"));
+    run(context, &mut command)?;
+    passed(&format!("{} files", files.len()))
+}
+
+pub fn clippy(context: &mut Context) -> anyhow::Result<Verdict> {
+    let arguments = ["clippy", "--workspace", "--all-targets", "--locked"];
+    run(
+        context,
+        project::cargo()
+            .args(arguments)
+            .args(["--", "-D", "warnings"]),
+    )?;
+    passed("")
+}
+
+pub fn tests(context: &mut Context) -> anyhow::Result<Verdict> {
+    ensure_nextest(context)?;
+    run(context, project::nextest().args(["--workspace"]))?;
+    passed(&summary_of_nextest(context))
+}
+
+pub fn doctest(context: &mut Context) -> anyhow::Result<Verdict> {
+    run(
+        context,
+        project::cargo().args(["test", "--workspace", "--doc", "--locked"]),
+    )?;
+    passed("")
+}
+
+pub fn simulation(context: &mut Context) -> anyhow::Result<Verdict> {
+    ensure_nextest(context)?;
+    run(context, &mut sim::command(MANY_SEEDS))?;
+    passed(&format!("{MANY_SEEDS} seeds"))
+}
+
+pub fn deny(context: &mut Context) -> anyhow::Result<Verdict> {
+    if let Some(Building(mut child)) = context.deny.take() {
+        let status = child.wait().context("waiting for cargo-deny's build")?;
+        if !status.success() {
+            let log = deny_build_log();
+            fs::copy(&log, &context.log).context("copying the log of cargo-deny's build")?;
+            bail!("cargo-deny {DENY_VERSION} could not be built: {status}");
+        }
+    }
+    // The graph names crates of other systems too, which no build here has downloaded.
+    run(context, project::cargo().args(["fetch", "--locked"]))?;
+    let program = project::find_program("cargo-deny").context("cargo-deny is not to be found")?;
+    let mut command = Command::new(program);
+    // Advisories are left out: they need the network, and change without a commit.
+    command
+        .current_dir(project::root())
+        .args(["--offline", "--locked", "--log-level", "error", "check"])
+        .args(["licenses", "bans", "sources"]);
+    run(context, &mut command)?;
+    passed("")
+}
+
+/// Starts to build cargo-deny, where it is missing, beside the parts that come before it.
+///
+/// # Errors
+/// The build cannot be started.
+pub fn start_building_deny() -> anyhow::Result<Option<Building>> {
+    if project::find_program("cargo-deny").is_some() {
+        return Ok(None);
+    }
+    println!("cargo-deny is missing: building {DENY_VERSION} into target/tools meanwhile");
+    let child = project::install_tool("cargo-deny", DENY_VERSION, &deny_build_log())?
+        .spawn()
+        .context("starting cargo-deny's build")?;
+    Ok(Some(Building(child)))
+}
+
+fn deny_build_log() -> std::path::PathBuf {
+    project::target().join("test").join("cargo-deny-build.log")
+}
+
+fn ensure_nextest(context: &Context) -> anyhow::Result<()> {
+    if project::find_program("cargo-nextest").is_some() {
+        return Ok(());
+    }
+    println!("cargo-nextest is missing: building {NEXTEST_VERSION} into target/tools");
+    let status = project::install_tool("cargo-nextest", NEXTEST_VERSION, &context.log)?
+        .status()
+        .context("starting cargo-nextest's build")?;
+    if !status.success() {
+        bail!("cargo-nextest {NEXTEST_VERSION} could not be built: {status}");
+    }
+    Ok(())
+}
+
+/// The last line in which nextest sums up, without its decoration.
+fn summary_of_nextest(context: &Context) -> String {
+    let text = fs::read_to_string(&context.log).unwrap_or_default();
+    let summary = text.lines().rev().find_map(|line| {
+        let (_, after) = line.split_once("Summary [")?;
+        Some(after.split_once("] ")?.1.to_owned())
+    });
+    summary.unwrap_or_default()
+}
+
+/// Runs a command with its output in the part's log.
+fn run(context: &Context, command: &mut Command) -> anyhow::Result<()> {
+    let file = project::create_file(&context.log)?;
+    let shown = project::show(command);
+    let status = command
+        .stdin(Stdio::null())
+        .stdout(file.try_clone().context("duplicating the log")?)
+        .stderr(file)
+        .status()
+        .with_context(|| format!("running {shown}"))?;
+    if !status.success() {
+        bail!("{shown}: {status}");
+    }
+    Ok(())
+}
+
+fn passed(seen: &str) -> anyhow::Result<Verdict> {
+    Ok(Verdict::Passed(seen.to_owned()))
+}
+
+fn skipped(reason: &str) -> anyhow::Result<Verdict> {
+    Ok(Verdict::Skipped(reason.to_owned()))
+}

@@ -1,0 +1,120 @@
+//! The one table of parts.
+
+use std::fmt::Write;
+
+use anyhow::anyhow;
+
+use super::{Context, Verdict, parts};
+
+/// Name of the part whose tool is built beside the others.
+pub const DENY: &str = "deny";
+
+/// One thing that is checked.
+pub struct Part {
+    /// One word.
+    pub name: &'static str,
+    /// What it checks.
+    pub about: &'static str,
+    /// When it runs.
+    pub when: When,
+    /// Does it.
+    pub run: fn(&mut Context) -> anyhow::Result<Verdict>,
+}
+
+/// When a part runs.
+pub enum When {
+    /// In CI, too.
+    Always,
+    /// With `--all` only; the text says why it takes long.
+    Asked(&'static str),
+}
+
+/// The parts, quick and likely to fail first.
+pub const PARTS: &[Part] = &[
+    Part {
+        name: "format",
+        about: "the code is formatted",
+        when: When::Always,
+        run: parts::format,
+    },
+    Part {
+        name: "architecture",
+        about: "dependencies point one way, unsafe stays in one place",
+        when: When::Always,
+        run: parts::architecture,
+    },
+    Part {
+        name: "python",
+        about: "every Python file compiles",
+        when: When::Always,
+        run: parts::python,
+    },
+    Part {
+        name: "clippy",
+        about: "no warning anywhere",
+        when: When::Always,
+        run: parts::clippy,
+    },
+    Part {
+        name: "tests",
+        about: "unit, property, simulation, conformance and end-to-end tests",
+        when: When::Always,
+        run: parts::tests,
+    },
+    Part {
+        name: "doctest",
+        about: "the examples in the documentation run",
+        when: When::Always,
+        run: parts::doctest,
+    },
+    Part {
+        name: DENY,
+        about: "licences, bans and sources of every dependency",
+        when: When::Always,
+        run: parts::deny,
+    },
+    Part {
+        name: "simulation",
+        about: "the simulator on many more seeds",
+        when: When::Asked("thousands of simulated days"),
+        run: parts::simulation,
+    },
+];
+
+/// The part of this name.
+///
+/// # Errors
+/// There is none; the error lists those there are.
+pub fn find(name: &str) -> anyhow::Result<&'static Part> {
+    PARTS.iter().find(|part| part.name == name).ok_or_else(|| {
+        let names: Vec<&str> = PARTS.iter().map(|part| part.name).collect();
+        anyhow!("there is no part {name:?}; there are {}", names.join(", "))
+    })
+}
+
+/// The table as text.
+pub fn describe() -> String {
+    let mut text = String::new();
+    for part in PARTS {
+        let when = match part.when {
+            When::Always => String::new(),
+            When::Asked(why) => format!(" (with --all: {why})"),
+        };
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "{:<13} {}{when}", part.name, part.about);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique() {
+        let mut names: Vec<&str> = PARTS.iter().map(|part| part.name).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), PARTS.len());
+    }
+}
