@@ -262,7 +262,10 @@ impl fmt::Display for SpecError {
             SpecErrorKind::TooDeep => write!(f, "{place} is nested too deeply"),
             SpecErrorKind::UnsupportedVersion { found } => {
                 let quoted = Quoted(found);
-                write!(f, "apiVersion is {quoted}; this version reads `{API_VERSION}`")
+                write!(
+                    f,
+                    "apiVersion is {quoted}; this version reads `{API_VERSION}`"
+                )
             }
             SpecErrorKind::DuplicateAgent { name } => {
                 write!(f, "agent `{name}` is declared more than once")

@@ -63,8 +63,7 @@ pub const PORT: RangeInclusive<u16> = 1..=65_535;
 pub const MEMORY: RangeInclusive<ByteSize> =
     RangeInclusive::new(ByteSize(1 << 20), ByteSize(1 << 50));
 /// `resources.cpu`: 1 % to 1024 CPUs.
-pub const CPU: RangeInclusive<CpuPercent> =
-    RangeInclusive::new(CpuPercent(1), CpuPercent(102_400));
+pub const CPU: RangeInclusive<CpuPercent> = RangeInclusive::new(CpuPercent(1), CpuPercent(102_400));
 /// `resources.cpu.runaway.for`: 1 s to 1 day.
 pub const CPU_WINDOW: RangeInclusive<Period> = periods(Period::secs(1), DAY);
 /// `resources.tasksMax`: up to the kernel's PID_MAX_LIMIT (2^22).

@@ -3,11 +3,21 @@
 //! These types hold *resolved* values: defaults applied, units parsed, rules checked. They are
 //! made by the decoder alone, from a tree of values that know their position in a file,
 //! so that every error of every file can be reported at once. Nothing after it validates again.
+//!
+//! Where to start: [`decode::decode`] for one document, [`set::check`] for all of them together,
+//! [`error`] for what can be wrong, [`limits`] for every bound.
 
+pub mod decode;
+pub mod error;
+pub mod limits;
+mod nearest;
+pub mod set;
 pub mod tree;
+mod unenforced;
 
 use std::{collections::BTreeMap, sync::Arc};
 
+pub use self::unenforced::{unenforced, unenforced_node};
 use crate::{
     name::AgentName,
     units::{ByteSize, CpuPercent, Period},
@@ -422,7 +432,7 @@ pub enum Sandbox {
 }
 
 /// `kind: Node`: what is the machine's and not an agent's.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Node {
     /// Name in the ledger; default: the host name.
     pub name: Option<String>,

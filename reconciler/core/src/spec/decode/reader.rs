@@ -115,8 +115,7 @@ impl Reader {
         if self.omitted > 0 {
             let omitted = self.omitted;
             let kind = SpecErrorKind::TooManyErrors { omitted };
-            self.errors
-                .push(SpecError::new(kind, "", Span::default()));
+            self.errors.push(SpecError::new(kind, "", Span::default()));
         }
         self.errors
     }
@@ -185,7 +184,13 @@ impl Reader {
     }
 
     /// Notes it if there is more of something than allowed; true if not.
-    pub fn count(&mut self, slot: &Slot<'_>, unit: &'static str, found: usize, most: usize) -> bool {
+    pub fn count(
+        &mut self,
+        slot: &Slot<'_>,
+        unit: &'static str,
+        found: usize,
+        most: usize,
+    ) -> bool {
         if found <= most {
             return true;
         }
@@ -223,7 +228,9 @@ impl Reader {
     /// Notes that the value is of another type than wanted.
     pub fn wrong_type(&mut self, slot: &Slot<'_>, wanted: &'static str, example: &str) {
         let hint = match &slot.tree.value {
-            Value::Null => format!("leave the field out to use its default, or write for example {example}"),
+            Value::Null => {
+                format!("leave the field out to use its default, or write for example {example}")
+            }
             _ => format!("write for example {example}"),
         };
         self.wrong_type_because(slot, wanted, hint);
@@ -421,7 +428,7 @@ impl Reader {
 }
 
 /// `a.b`, or `b` at the top of a document.
-fn join(path: &str, name: &str) -> String {
+pub(super) fn join(path: &str, name: &str) -> String {
     if path.is_empty() {
         name.to_owned()
     } else {

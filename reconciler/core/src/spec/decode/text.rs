@@ -241,7 +241,17 @@ mod tests {
         check(
             is_label_key,
             &["team", "osmoda.dev/team", "a_b.c-d", "A1"],
-            &["", "-a", "a-", "a/b/c", "/a", "a/", "Big.dev/a", "a b", &long],
+            &[
+                "",
+                "-a",
+                "a-",
+                "a/b/c",
+                "/a",
+                "a/",
+                "Big.dev/a",
+                "a b",
+                &long,
+            ],
         );
         check(is_label_name, &["a", "1.2_3"], &["", ".", "a.", "ä", &long]);
     }
@@ -260,7 +270,16 @@ mod tests {
         check(
             is_http_url,
             &["http://a", "https://a:1/mcp?x=1", "http://[::1]:80/"],
-            &["", "a", "ftp://a", "http://", "http:///x", "http://:80", "http://u@a", "http://a b"],
+            &[
+                "",
+                "a",
+                "ftp://a",
+                "http://",
+                "http:///x",
+                "http://:80",
+                "http://u@a",
+                "http://a b",
+            ],
         );
     }
 
@@ -280,7 +299,11 @@ mod tests {
 
     #[test]
     fn headers_cannot_smuggle_lines() {
-        check(is_header_name, &["Accept", "x-y"], &["", "a b", "a:", "a\n"]);
+        check(
+            is_header_name,
+            &["Accept", "x-y"],
+            &["", "a b", "a:", "a\n"],
+        );
         check(is_header_value, &["", "a b"], &["a\r\nb", "ä"]);
     }
 }

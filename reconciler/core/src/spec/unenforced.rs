@@ -1,0 +1,89 @@
+//! What a spec may say already, although this version does not act on it yet.
+//!
+//! Such a field is decoded and checked like any other, so that a spec is right the day it is
+//! acted on; until then whoever sets it is told. A feature that lands deletes its row here.
+
+use super::{AgentSpec, LedgerSettings, Node, NodeRollback, Rollout, Sandbox};
+
+type Rows<T> = &'static [(&'static str, fn(&T) -> bool)];
+
+/// Paths within `spec` of an Agent, and whether they are set away from their default.
+const AGENT: Rows<AgentSpec> = &[
+    ("dependsOn", |spec| !spec.depends_on.is_empty()),
+    ("heartbeat", |spec| spec.heartbeat.is_some()),
+    ("probes.startup", |spec| spec.probes.startup.is_some()),
+    ("probes.readiness", |spec| spec.probes.readiness.is_some()),
+    ("probes.liveness", |spec| spec.probes.liveness.is_some()),
+    ("resources.memory.high", |spec| {
+        spec.resources.memory_high.is_some()
+    }),
+    ("resources.cpu.runaway", |spec| {
+        spec.resources.cpu_runaway.is_some()
+    }),
+    ("rollout.progressDeadline", |spec| {
+        spec.rollout.progress_deadline != Rollout::default().progress_deadline
+    }),
+    ("rollout.minReady", |spec| {
+        spec.rollout.min_ready != Rollout::default().min_ready
+    }),
+    ("rollout.rollback", |spec| {
+        spec.rollout.rollback != Rollout::default().rollback
+    }),
+    ("rollout.suspectFor", |spec| {
+        spec.rollout.suspect_for != Rollout::default().suspect_for
+    }),
+    ("rollout.historyLimit", |spec| {
+        spec.rollout.history_limit != Rollout::default().history_limit
+    }),
+    ("sandbox", |spec| spec.sandbox != Sandbox::default()),
+];
+
+/// Paths within `spec` of a Node, and whether they are set away from their default.
+const NODE: Rows<Node> = &[
+    ("healthChecks", |node| !node.health_checks.is_empty()),
+    ("rollback", |node| node.rollback != NodeRollback::default()),
+    ("alerts", |node| !node.alerts.is_empty()),
+    ("ledger.checkpointEvery", |node| {
+        node.ledger.checkpoint_every != LedgerSettings::default().checkpoint_every
+    }),
+    ("ledger.anchors", |node| !node.ledger.anchors.is_empty()),
+    ("listen.metrics", |node| node.metrics.is_some()),
+];
+
+/// Fields of an agent's `spec` that are set and not acted on by this version, as paths within
+/// `spec` in the order of the alphabet.
+pub fn unenforced(spec: &AgentSpec) -> Vec<&'static str> {
+    set(AGENT, spec)
+}
+
+/// The same for a Node.
+pub fn unenforced_node(node: &Node) -> Vec<&'static str> {
+    set(NODE, node)
+}
+
+fn set<T>(rows: Rows<T>, value: &T) -> Vec<&'static str> {
+    let rows = rows.iter().filter(|(_, is_set)| is_set(value));
+    rows.map(|(path, _)| *path).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn defaults_leave_nothing_unenforced() {
+        assert_eq!(unenforced(&AgentSpec::new(vec!["a".into()])), [""; 0]);
+        assert_eq!(unenforced_node(&Node::default()), [""; 0]);
+    }
+
+    #[test]
+    fn a_field_that_is_set_is_named_by_its_path() {
+        let mut spec = AgentSpec::new(vec!["a".into()]);
+        spec.sandbox = Sandbox::Off;
+        spec.rollout.history_limit = 3;
+        assert_eq!(unenforced(&spec), ["rollout.historyLimit", "sandbox"]);
+        let mut node = Node::default();
+        node.rollback.budget = 0;
+        assert_eq!(unenforced_node(&node), ["rollback"]);
+    }
+}
