@@ -1,1 +1,4 @@
 //! Under construction.
+pub mod canonical;
+pub mod check;
+pub mod tlog;
