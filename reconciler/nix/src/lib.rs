@@ -1,1 +1,11 @@
-//! Under construction.
+//! Nix for osmoda: evaluation of specs, store paths, profiles, bundles.
+//!
+//! All of it is blocking code with bounded time; the daemon calls it from a blocking thread.
+//!
+//! Where to start: [`eval::evaluate_specs`] turns `specs/*.nix` into trees,
+//! [`profiles::Profiles`] is what the reconcile loop uses to keep and switch generations;
+//! [`profile`] and [`bundle`] are what it is made of.
+
+pub mod bundle;
+pub mod eval;
+pub mod store_path;
