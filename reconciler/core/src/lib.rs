@@ -15,6 +15,7 @@ pub mod name;
 pub mod observed;
 pub mod outcome;
 pub mod plan;
+pub mod project;
 pub mod restart;
 pub mod spec;
 pub mod status;
