@@ -87,7 +87,6 @@ pub fn end_descendants(root: u32) -> BTreeSet<u32> {
         for pid in descendants(root).union(&left) {
             kill(*pid, Signal::KILL);
         }
-        reap_adopted(&left);
         std::thread::sleep(LOOK_PERIOD);
     }
 }
@@ -96,7 +95,6 @@ pub fn end_descendants(root: u32) -> BTreeSet<u32> {
 pub fn wait_for_end(pids: &BTreeSet<u32>, bound: Duration) -> BTreeSet<u32> {
     let start = Instant::now();
     loop {
-        reap_adopted(pids);
         let left: BTreeSet<u32> = pids.iter().copied().filter(|pid| is_alive(*pid)).collect();
         if left.is_empty() || start.elapsed() > bound {
             return left;
@@ -113,8 +111,9 @@ pub fn kill(pid: u32, signal: Signal) {
     }
 }
 
-/// Takes the exit status of processes that fell to this one, so that they leave the table.
-fn reap_adopted(pids: &BTreeSet<u32>) {
+/// Takes the exit status of those of these processes that fell to this one, so that they leave
+/// the table. Not for a [`std::process::Child`], which must learn of its end itself.
+pub fn reap(pids: &BTreeSet<u32>) {
     for pid in pids.iter().filter_map(|pid| to_pid(*pid)) {
         // Not our child: its parent reaps it.
         let _ = waitpid(Some(pid), WaitOptions::NOHANG);

@@ -69,8 +69,9 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         log: PathBuf::new(),
         deny: None,
     };
-    let wants_deny = |part: &&Part| part.name == table::DENY && !skipped.contains(part.name);
-    if chosen.iter().any(|part| wants_deny(&part)) {
+    let wants_deny =
+        |part: &&'static Part| part.name == table::DENY && !skipped.contains(part.name);
+    if chosen.iter().any(wants_deny) {
         context.deny = parts::start_building_deny()?;
     }
     let mut tally = Tally::default();

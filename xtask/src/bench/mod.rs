@@ -1,0 +1,32 @@
+//! `cargo xtask bench`: osmoda beside its peers, measured in one run.
+//!
+//! Each benchmark is a folder; [`restart`] is the one with other supervisors. Machines drift,
+//! so contenders take turns and ratios count, and every result says its settings and versions.
+
+mod machine;
+mod restart;
+
+use clap::Subcommand;
+
+/// Arguments.
+#[derive(clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    benchmark: Benchmark,
+}
+
+#[derive(Subcommand)]
+enum Benchmark {
+    /// From a killed agent to the first instruction of its next instance.
+    Restart(restart::Args),
+}
+
+/// Runs one benchmark.
+///
+/// # Errors
+/// It cannot be set up, or a contender did not do what it was measured for.
+pub fn run(args: &Args) -> anyhow::Result<()> {
+    match &args.benchmark {
+        Benchmark::Restart(args) => restart::run(args),
+    }
+}

@@ -1,0 +1,149 @@
+//! osmoda itself: `osmoda run`, native runtime, durable ledger, and its ledger checked after.
+
+use std::{
+    fmt::Write,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context, anyhow, ensure};
+
+use super::{Contender, Job, Role, clean_command};
+use crate::project;
+
+pub struct Osmoda {
+    /// The program, or why there is none.
+    pub program: Result<PathBuf, String>,
+}
+
+impl Osmoda {
+    fn program(&self) -> anyhow::Result<&Path> {
+        match &self.program {
+            Ok(path) => Ok(path),
+            Err(reason) => Err(anyhow!("{reason}")),
+        }
+    }
+
+    /// A command that talks about, or is, the daemon of this job.
+    fn command(&self, job: &Job) -> anyhow::Result<Command> {
+        let mut command = clean_command(self.program()?, &job.directory);
+        command
+            .env("OSMODA_STATE_DIR", job.directory.join("state"))
+            .env("OSMODA_RUNTIME_DIR", job.directory.join("run"));
+        Ok(command)
+    }
+}
+
+impl Contender for Osmoda {
+    fn name(&self) -> String {
+        "osmoda".to_owned()
+    }
+
+    fn version(&self) -> anyhow::Result<String> {
+        let text = project::output(Command::new(self.program()?).arg("--version"))?;
+        Ok(text.trim_start_matches("osmoda ").to_owned())
+    }
+
+    fn settings(&self) -> String {
+        "native runtime, ledger durable; restart.backoff.resetAfter 500ms, maxRestarts 1000"
+            .to_owned()
+    }
+
+    fn role(&self) -> Role {
+        Role::Osmoda
+    }
+
+    fn prepare(&self, job: &Job) -> anyhow::Result<Command> {
+        let specs = job.directory.join("agents.yaml");
+        project::write_file(&specs, manifests(job))?;
+        let mut command = self.command(job)?;
+        command.arg("run").arg(specs).args(["--runtime", "native"]);
+        Ok(command)
+    }
+
+    fn verify(&self, job: &Job, kills: usize) -> anyhow::Result<()> {
+        let mut verify = self.command(job)?;
+        let text = project::output(verify.args(["ledger", "verify", "-o", "json"]))?;
+        let verdict: serde_json::Value =
+            serde_json::from_str(&text).context("reading what ledger verify prints")?;
+        ensure!(verdict["ok"] == true, "the ledger does not verify: {text}");
+
+        let mut export = self.command(job)?;
+        let text = project::output(export.args(["ledger", "export", "--format", "jsonl"]))?;
+        let starts = intended_starts(&text)?;
+        ensure!(
+            starts >= job.count + kills,
+            "the ledger tells of {starts} starts; there were {} and {kills} restarts",
+            job.count
+        );
+        Ok(())
+    }
+}
+
+/// How many starts were recorded before they were done, among exported entries.
+fn intended_starts(export: &str) -> anyhow::Result<usize> {
+    let mut starts = 0;
+    for line in export.lines() {
+        let entry: serde_json::Value =
+            serde_json::from_str(line).context("reading an exported entry")?;
+        if entry["kind"] == "ActionIntended" && entry["body"]["action"] == "Start" {
+            starts += 1;
+        }
+    }
+    Ok(starts)
+}
+
+/// One manifest for each agent, in one file.
+fn manifests(job: &Job) -> String {
+    let mut text = String::new();
+    for index in 0..job.count {
+        // Writing to a String cannot fail.
+        let _ = write!(
+            text,
+            "---\n\
+             apiVersion: osmoda/v1\n\
+             kind: Agent\n\
+             metadata: {{name: agent-{index}}}\n\
+             spec:\n  \
+             command: [{:?}, {:?}, \"{index}\"]\n  \
+             restart: {{backoff: {{resetAfter: 500ms}}, maxRestarts: 1000}}\n",
+            job.agent.display().to_string(),
+            job.socket_name,
+        );
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_intents_to_start_count() {
+        let export = concat!(
+            r#"{"kind":"ActionIntended","body":{"action":"Start"}}"#,
+            "\n",
+            r#"{"kind":"ActionIntended","body":{"action":"Stop"}}"#,
+            "\n",
+            r#"{"kind":"ActionSucceeded","body":{"action":"Start"}}"#,
+            "\n",
+        );
+        assert_eq!(intended_starts(export).unwrap(), 1);
+    }
+
+    #[test]
+    fn each_agent_gets_a_manifest_of_its_own() {
+        let job = Job {
+            agent: PathBuf::from("/bench/agent"),
+            directory: PathBuf::from("/bench/osmoda"),
+            socket_name: "socket".to_owned(),
+            count: 2,
+        };
+        let text = manifests(&job);
+        assert_eq!(text.matches("kind: Agent\n").count(), 2);
+        assert!(
+            text.contains(r#"command: ["/bench/agent", "socket", "1"]"#),
+            "{text}"
+        );
+    }
+}

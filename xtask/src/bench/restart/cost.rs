@@ -1,0 +1,109 @@
+//! What a supervisor costs while nothing happens: memory and processor time, from /proc.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    time::{Duration, Instant},
+};
+
+use anyhow::Context;
+
+use super::{
+    fleet::{Fleet, monotonic},
+    stats::as_float,
+};
+
+/// How long a fleet is left alone before its cost is taken.
+const SETTLE: Duration = Duration::from_secs(3);
+
+/// How long the processor time of an idle supervisor is watched.
+const IDLE_WINDOW: Duration = Duration::from_secs(10);
+
+/// Memory of the supervisor's processes as the proportional set size (smaps_rollup, proc(5)),
+/// in bytes, once the fleet has settled.
+///
+/// # Errors
+/// /proc cannot be read.
+pub fn settled_memory(fleet: &Fleet<'_>) -> anyhow::Result<u64> {
+    wait_until_age(fleet, SETTLE);
+    fleet.supervisor_pids().into_iter().map(pss).sum()
+}
+
+/// Processor time of the supervisor's processes while nothing happens, in milliseconds for each
+/// second.
+///
+/// # Errors
+/// /proc cannot be read, or the supervisor's processes changed meanwhile.
+pub fn idle_processor(fleet: &Fleet<'_>) -> anyhow::Result<f64> {
+    wait_until_age(fleet, SETTLE);
+    let pids = fleet.supervisor_pids();
+    let (used_before, at) = (processor_time(&pids)?, monotonic());
+    pause(IDLE_WINDOW);
+    let used = processor_time(&pids)?.saturating_sub(used_before);
+    let seconds = as_float(monotonic() - at) / 1e9;
+    Ok(as_float(used) / 1e6 / seconds)
+}
+
+/// Waits until the youngest agent has lived this long.
+pub fn wait_until_age(fleet: &Fleet<'_>, age: Duration) {
+    pause(age.saturating_sub(fleet.age()));
+}
+
+/// Lets time pass: the measurement is about what happens in it.
+pub fn pause(time: Duration) {
+    let start = Instant::now();
+    while let Some(left) = time.checked_sub(start.elapsed()) {
+        std::thread::sleep(left);
+    }
+}
+
+fn pss(pid: u32) -> anyhow::Result<u64> {
+    let path = format!("/proc/{pid}/smaps_rollup");
+    let text = fs::read_to_string(&path).with_context(|| format!("reading {path}"))?;
+    let kibibytes = parse_pss(&text).with_context(|| format!("no Pss in {path}"))?;
+    Ok(kibibytes * 1024)
+}
+
+fn parse_pss(text: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix("Pss:"))?;
+    line.trim().strip_suffix("kB")?.trim().parse().ok()
+}
+
+/// Nanoseconds on a processor, over all threads (first field of schedstat; exact, unlike the
+/// ticks of stat).
+fn processor_time(pids: &BTreeSet<u32>) -> anyhow::Result<u64> {
+    let mut total = 0;
+    for pid in pids {
+        let tasks = format!("/proc/{pid}/task");
+        let entries = fs::read_dir(&tasks).with_context(|| format!("reading {tasks}"))?;
+        for entry in entries {
+            let path = entry
+                .with_context(|| format!("reading {tasks}"))?
+                .path()
+                .join("schedstat");
+            // A thread may end between the listing and the look.
+            let text = fs::read_to_string(path).unwrap_or_default();
+            let nanoseconds = text.split(' ').next().and_then(|field| field.parse().ok());
+            total += nanoseconds.unwrap_or(0_u64);
+        }
+    }
+    Ok(total)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_is_read_from_the_rollup() {
+        let text = "00400000-7fff r--p 0 00:00 0 [rollup]\nRss:    900 kB\nPss:    123 kB\n\
+                    Pss_Dirty: 7 kB\n";
+        assert_eq!(parse_pss(text), Some(123));
+    }
+
+    #[test]
+    fn this_process_has_used_some_time() {
+        let own = BTreeSet::from([std::process::id()]);
+        assert!(processor_time(&own).unwrap() > 0);
+    }
+}

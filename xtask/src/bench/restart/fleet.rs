@@ -1,0 +1,276 @@
+//! One contender at work: its supervisor, its agents, and what they tell.
+//!
+//! Every agent sends one [`Record`] at the very start of its life. A fleet believes nothing
+//! else: a restart counts when the killed agent - and no other - has reported from another
+//! process, and the old process is gone.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    os::{
+        linux::net::SocketAddrExt,
+        unix::net::{SocketAddr, UnixDatagram},
+    },
+    path::PathBuf,
+    process::{Child, Stdio},
+    sync::atomic::{AtomicU32, Ordering},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, bail, ensure};
+use rustix::{
+    process::Signal,
+    time::{ClockId, clock_gettime},
+};
+
+use super::contenders::{Contender, Job};
+use crate::{process, project};
+
+/// How long an agent may take to come, at the start or after a kill.
+const COME_BOUND: Duration = Duration::from_secs(30);
+
+/// How long a supervisor may take to end when asked, before it is killed.
+const STOP_BOUND: Duration = Duration::from_secs(10);
+
+/// Bytes of the record of xtask/bench/agent.c: index, pid, nanoseconds.
+const RECORD_BYTES: usize = 24;
+
+/// A contender that runs.
+pub struct Fleet<'a> {
+    contender: &'a dyn Contender,
+    job: Job,
+    supervisor: Child,
+    socket: UnixDatagram,
+    agents: Vec<Life>,
+    kills: usize,
+    ended: bool,
+}
+
+/// One life of an agent.
+#[derive(Debug, Clone, Copy)]
+struct Life {
+    pid: u32,
+    /// CLOCK_MONOTONIC at its first act, in nanoseconds.
+    began: u64,
+}
+
+struct Record {
+    index: usize,
+    life: Life,
+}
+
+/// CLOCK_MONOTONIC in nanoseconds, the clock that the agents read.
+pub fn monotonic() -> u64 {
+    let now = clock_gettime(ClockId::Monotonic);
+    // The clock counts from boot: neither part is ever negative.
+    now.tv_sec.unsigned_abs() * 1_000_000_000 + now.tv_nsec.unsigned_abs()
+}
+
+impl<'a> Fleet<'a> {
+    /// Starts a contender with `count` agents in an empty directory and waits for all of them.
+    ///
+    /// # Errors
+    /// It does not start, or an agent does not come in time.
+    pub fn start(
+        contender: &'a dyn Contender,
+        agent: PathBuf,
+        directory: PathBuf,
+        count: usize,
+    ) -> anyhow::Result<Self> {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let socket_name = format!("osmoda-bench-{}-{number}", std::process::id());
+        let address = SocketAddr::from_abstract_name(&socket_name).context("naming the socket")?;
+        let socket = UnixDatagram::bind_addr(&address).context("binding the socket")?;
+
+        if directory.exists() {
+            fs::remove_dir_all(&directory)
+                .with_context(|| format!("emptying {}", directory.display()))?;
+        }
+        fs::create_dir_all(&directory)
+            .with_context(|| format!("creating {}", directory.display()))?;
+        let job = Job {
+            agent,
+            directory,
+            socket_name,
+            count,
+        };
+        let log = project::create_file(&job.directory.join("supervisor.log"))?;
+        let supervisor = contender
+            .prepare(&job)?
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().context("duplicating the log")?)
+            .stderr(log)
+            .spawn()
+            .with_context(|| format!("starting {}", contender.name()))?;
+        let mut fleet = Self {
+            contender,
+            job,
+            supervisor,
+            socket,
+            agents: Vec::new(),
+            kills: 0,
+            ended: false,
+        };
+        fleet.wait_for_first_lives()?;
+        Ok(fleet)
+    }
+
+    fn wait_for_first_lives(&mut self) -> anyhow::Result<()> {
+        let mut lives = vec![None; self.job.count];
+        let start = Instant::now();
+        while lives.iter().any(Option::is_none) {
+            let record = self.receive(start)?;
+            let place = lives.get_mut(record.index).context("an unknown agent")?;
+            ensure!(place.is_none(), "agent {} started twice", record.index);
+            *place = Some(record.life);
+        }
+        self.agents = lives.into_iter().flatten().collect();
+        Ok(())
+    }
+
+    /// Who this is.
+    pub fn contender(&self) -> &'a dyn Contender {
+        self.contender
+    }
+
+    /// How long the youngest agent has lived.
+    pub fn age(&self) -> Duration {
+        let youngest = self.agents.iter().map(|life| life.began).max();
+        Duration::from_nanos(monotonic().saturating_sub(youngest.unwrap_or_default()))
+    }
+
+    /// Kills every agent at once; returns the nanoseconds from just before the first kill to
+    /// the first act of the last agent that is back.
+    ///
+    /// # Errors
+    /// One does not come back in time, one restarts twice, or an old one lives on.
+    pub fn kill_all(&mut self) -> anyhow::Result<u64> {
+        self.nobody_came_uncalled()?;
+        let old = self.agents.clone();
+        let began = monotonic();
+        for life in &old {
+            process::kill(life.pid, Signal::KILL);
+        }
+        let start = Instant::now();
+        let mut missing: BTreeSet<usize> = (0..old.len()).collect();
+        while !missing.is_empty() {
+            let record = self.receive(start)?;
+            ensure!(
+                missing.remove(&record.index),
+                "agent {} started again without having been killed",
+                record.index
+            );
+            self.agents[record.index] = record.life;
+        }
+        for (index, (old, new)) in old.iter().zip(&self.agents).enumerate() {
+            ensure!(old.pid != new.pid, "agent {index} kept pid {}", old.pid);
+            ensure!(new.began >= began, "agent {index} came before the kill");
+            ensure!(
+                !process::is_alive(old.pid),
+                "the old process {} of agent {index} still runs",
+                old.pid
+            );
+        }
+        self.kills += old.len();
+        let last = self.agents.iter().map(|life| life.began).max();
+        Ok(last.unwrap_or(began) - began)
+    }
+
+    /// The processes of the supervisor, without those of its agents.
+    pub fn supervisor_pids(&self) -> BTreeSet<u32> {
+        let mut pids = process::descendants(self.supervisor.id());
+        pids.insert(self.supervisor.id());
+        for life in &self.agents {
+            pids.remove(&life.pid);
+        }
+        pids
+    }
+
+    /// Ends it in its own way, kills what is left, and lets the contender check its records.
+    ///
+    /// # Errors
+    /// Something of it survives SIGKILL, or its records do not tell what happened.
+    pub fn stop(mut self) -> anyhow::Result<()> {
+        self.end()?;
+        self.contender.verify(&self.job, self.kills)
+    }
+
+    fn end(&mut self) -> anyhow::Result<()> {
+        self.ended = true;
+        let root = self.supervisor.id();
+        let mut below = process::descendants(root);
+        let asked = self.contender.ask_to_stop(&self.job, root);
+        process::wait_for_end(&BTreeSet::from([root]), STOP_BOUND);
+        process::end_descendants(root);
+        process::kill(root, Signal::KILL);
+        self.supervisor.wait().context("waiting for a supervisor")?;
+        // What it left behind: supervisors before agents, or they would start them again.
+        let agents: BTreeSet<u32> = self.agents.iter().map(|life| life.pid).collect();
+        below.extend(&agents);
+        for pid in below.difference(&agents).chain(&agents) {
+            process::kill(*pid, Signal::KILL);
+        }
+        let left = process::wait_for_end(&below, STOP_BOUND);
+        process::reap(&below);
+        ensure!(left.is_empty(), "processes {left:?} cannot be ended");
+        asked
+    }
+
+    /// A record nobody waits for is an agent that was started without need.
+    fn nobody_came_uncalled(&self) -> anyhow::Result<()> {
+        self.socket
+            .set_nonblocking(true)
+            .context("looking for records")?;
+        let uncalled = self.socket.recv(&mut [0; RECORD_BYTES]).is_ok();
+        self.socket
+            .set_nonblocking(false)
+            .context("looking for records")?;
+        ensure!(
+            !uncalled,
+            "{} started an agent that had not been killed",
+            self.contender.name()
+        );
+        Ok(())
+    }
+
+    fn receive(&mut self, start: Instant) -> anyhow::Result<Record> {
+        let mut bytes = [0; RECORD_BYTES];
+        let left = COME_BOUND.saturating_sub(start.elapsed());
+        let bound = left.max(Duration::from_millis(1));
+        self.socket
+            .set_read_timeout(Some(bound))
+            .context("bounding the wait")?;
+        match self.socket.recv(&mut bytes) {
+            Ok(RECORD_BYTES) => {}
+            Ok(other) => bail!("a record of {other} bytes"),
+            Err(error) => bail!(
+                "no agent of {} came within {} s ({error}); see {}",
+                self.contender.name(),
+                COME_BOUND.as_secs(),
+                self.job.directory.join("supervisor.log").display()
+            ),
+        }
+        let field = |at: usize| {
+            let mut word = [0; 8];
+            word.copy_from_slice(&bytes[at..at + 8]);
+            u64::from_ne_bytes(word)
+        };
+        Ok(Record {
+            index: usize::try_from(field(0)).context("an index")?,
+            life: Life {
+                pid: u32::try_from(field(8)).context("a process id")?,
+                began: field(16),
+            },
+        })
+    }
+}
+
+impl Drop for Fleet<'_> {
+    fn drop(&mut self) {
+        if !self.ended {
+            // An error is on its way already; what counts is that nothing is left running.
+            let _ = self.end();
+        }
+    }
+}
