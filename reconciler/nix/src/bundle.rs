@@ -91,6 +91,8 @@ pub fn write_bundle(root: &Path, name: &AgentName, manifest: &str) -> Result<Pat
     }
     if path.symlink_metadata().is_ok() {
         verify_bundle(&path)?;
+        // Its writer may have died between the rename and this.
+        sync_directory(root)?;
         return Ok(path);
     }
     make_private_dir(root).map_err(failed("create", root))?;

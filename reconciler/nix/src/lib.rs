@@ -8,4 +8,5 @@
 
 pub mod bundle;
 pub mod eval;
+pub mod profile;
 pub mod store_path;
