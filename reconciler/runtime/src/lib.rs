@@ -3,6 +3,9 @@
 //! [`Runtime`] is the one interface; `native` runs agents as children of the daemon on any
 //! Linux. The testkit's FakeRuntime implements it too, and all pass one conformance suite.
 
+pub mod clock;
+pub mod native;
+
 use std::{future::Future, sync::Arc};
 
 use osmoda_core::{

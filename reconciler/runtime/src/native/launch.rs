@@ -1,0 +1,280 @@
+//! The steps of a start, all blocking, in their order.
+//!
+//! Who and what; then nothing of the former instance may live; then directories, credentials,
+//! output and limits; then the child. A failure names the step and the thing, and leaves no
+//! process behind.
+
+use std::{
+    ffi::{CString, OsStr},
+    fs::{self, DirBuilder},
+    io,
+    os::{
+        fd::{AsFd as _, OwnedFd},
+        unix::{
+            ffi::OsStrExt as _,
+            fs::{DirBuilderExt as _, MetadataExt as _, chown},
+        },
+    },
+    path::{Path, PathBuf},
+};
+
+use osmoda_core::{name::AgentName, time::Mono};
+
+use super::{
+    Shared,
+    cgroup::AgentCgroup,
+    credentials,
+    environment::{self, Surroundings},
+    logs,
+    note::NoteDraft,
+    sys::spawn::{CStringArray, ChildPlan, Identity, NotePlan, SpawnError, Stage, spawn},
+    tree::{END_WAIT, Session, Tree},
+    user::{self, AgentUser},
+};
+use crate::{StartError, StartRequest};
+
+/// A program that runs.
+pub(super) struct Launched {
+    pub pid: u32,
+    pub pidfd: OwnedFd,
+    pub tree: Tree,
+    pub started_at: Mono,
+}
+
+/// Starts the process of an instance; `former` is what is left of the one before.
+pub(super) fn launch(
+    shared: &Shared,
+    request: &StartRequest,
+    former: Option<&Tree>,
+) -> Result<Launched, StartError> {
+    let (agent, spec) = (&request.agent, &*request.spec);
+    let user = user::resolve(spec)?;
+    let identity = user.change.as_ref();
+    if let Some(former) = former {
+        end_former(former)?;
+    }
+    let cgroup = agent_cgroup(shared, agent);
+    if let Some(cgroup) = &cgroup {
+        end_former(&Tree::Cgroup(cgroup.clone()))?;
+    }
+
+    let home = shared.home(agent);
+    own_directory(&home, identity)
+        .map_err(|source| system(format!("cannot create {}", home.display()), source))?;
+    let variables = variables(shared, request, &user, &home)?;
+    let path = variables.get("PATH").cloned().unwrap_or_default();
+    let command = spec.command.first().map_or("", String::as_str);
+    let program = environment::find_program(command, &path)?;
+    let working_directory = match &spec.working_directory {
+        Some(directory) => PathBuf::from(directory),
+        None => home,
+    };
+
+    let files = logs::log_files(&shared.options.log_dir, agent);
+    let output = files
+        .begin_run()
+        .map_err(|source| system(format!("cannot open {}", files.current.display()), source))?;
+    let cgroup_directory = cgroup
+        .as_ref()
+        .map(|cgroup| prepare_cgroup(cgroup, shared, request))
+        .transpose()?;
+    let started_at = shared.options.clock.mono();
+    let draft = NoteDraft {
+        invocation: request.invocation,
+        generation: &request.generation,
+        started_at,
+        boot_id: shared.options.clock.boot_id(),
+        cgroup: cgroup.as_ref().map(AgentCgroup::path),
+    };
+    let plan = ChildPlan {
+        program: c_string(program.as_os_str(), "command")?,
+        arguments: CStringArray::new(arguments(&spec.command)?),
+        environment: CStringArray::new(environment::to_c_strings(variables)?),
+        working_directory: c_string(working_directory.as_os_str(), "workingDirectory")?,
+        input: shared.null.as_fd(),
+        output: output.as_fd(),
+        cgroup: cgroup_directory.as_ref().map(OwnedFd::as_fd),
+        identity: user.change.clone(),
+        open_files: shared.options.open_files,
+        neutral_oom_score: shared.protected_from_oom,
+        note: note_plan(shared, agent, &draft)?,
+    };
+    let (pid, pidfd) =
+        spawn(&plan).map_err(|error| start_error(error, &program, &working_directory))?;
+    Ok(Launched {
+        pid,
+        pidfd,
+        started_at,
+        tree: match cgroup {
+            Some(cgroup) => Tree::Cgroup(cgroup),
+            None => Tree::Session(Session {
+                leader: pid,
+                leader_known: true,
+                invocation: request.invocation,
+            }),
+        },
+    })
+}
+
+/// The cgroup that an agent has in this runtime.
+pub(super) fn agent_cgroup(shared: &Shared, agent: &AgentName) -> Option<AgentCgroup> {
+    let place = shared.enforcement.cgroup.as_ref()?;
+    Some(AgentCgroup::new(place.join(agent.as_str())))
+}
+
+fn end_former(former: &Tree) -> Result<(), StartError> {
+    let what = "cannot end what is left of the former instance";
+    match former.kill_and_wait(END_WAIT) {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(system(what.to_owned(), io::ErrorKind::TimedOut.into())),
+        Err(source) => Err(system(what.to_owned(), source)),
+    }
+}
+
+fn variables(
+    shared: &Shared,
+    request: &StartRequest,
+    user: &AgentUser,
+    home: &Path,
+) -> Result<std::collections::BTreeMap<String, Vec<u8>>, StartError> {
+    let options = &shared.options;
+    let credential_variables = credentials::provide(
+        &options.runtime_dir,
+        &request.agent,
+        &request.spec.credentials,
+        user.change.as_ref(),
+        options.on_credential.as_ref(),
+    )?;
+    let around = Surroundings {
+        agent: &request.agent,
+        invocation: request.invocation,
+        generation: request.generation.number,
+        home,
+        user: &user.name,
+        notify_socket: options.notify_socket.as_deref(),
+        credentials_directory: &credentials::directory(&options.runtime_dir, &request.agent),
+        credential_variables,
+    };
+    Ok(environment::variables(&request.spec, around))
+}
+
+/// An agent's directory, mode 0700 when new, and its user's.
+fn own_directory(directory: &Path, owner: Option<&Identity>) -> io::Result<()> {
+    let found = match fs::metadata(directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            DirBuilder::new().mode(0o700).create(directory)?;
+            fs::metadata(directory)?
+        }
+        other => other?,
+    };
+    match owner {
+        Some(owner) if owner.uid != found.uid() => {
+            chown(directory, Some(owner.uid), Some(owner.gid))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn prepare_cgroup(
+    cgroup: &AgentCgroup,
+    shared: &Shared,
+    request: &StartRequest,
+) -> Result<OwnedFd, StartError> {
+    let resources = &request.spec.resources;
+    let missing = shared.enforcement.missing(resources);
+    if !missing.is_empty() {
+        tracing::warn!(agent = %request.agent, ?missing, "limits that this host cannot enforce");
+    }
+    let prepare = || {
+        let directory = cgroup.open()?;
+        cgroup.limit(resources, &shared.enforcement.controllers)?;
+        Ok(directory)
+    };
+    let what = || format!("cannot prepare the cgroup {}", cgroup.path().display());
+    prepare().map_err(|source| system(what(), source))
+}
+
+fn note_plan<'a>(
+    shared: &'a Shared,
+    agent: &AgentName,
+    draft: &NoteDraft<'_>,
+) -> Result<NotePlan<'a>, StartError> {
+    let parts = draft
+        .parts()
+        .map_err(|source| system("cannot write the instance note".to_owned(), source.into()))?;
+    Ok(NotePlan {
+        directory: shared.instances.as_fd(),
+        temporary: c_string(OsStr::new(&format!("{agent}.new")), "name")?,
+        name: c_string(OsStr::new(agent.as_str()), "name")?,
+        parts,
+    })
+}
+
+fn arguments(command: &[String]) -> Result<Vec<CString>, StartError> {
+    let convert = |text: &String| c_string(OsStr::new(text), "command");
+    command.iter().map(convert).collect()
+}
+
+fn c_string(text: &OsStr, field: &str) -> Result<CString, StartError> {
+    CString::new(text.as_bytes()).map_err(|error| StartError::Invalid {
+        what: format!("{field} holds a zero byte"),
+        source: error.into(),
+    })
+}
+
+fn system(what: String, source: io::Error) -> StartError {
+    StartError::System { what, source }
+}
+
+/// Says what the child could not do, and whether the spec or the system is to blame.
+fn start_error(failure: SpawnError, program: &Path, directory: &Path) -> StartError {
+    let shown = program.display();
+    let what = match failure.stage {
+        Stage::Clone => "cannot create a process".to_owned(),
+        Stage::Session => "cannot begin a session".to_owned(),
+        Stage::Cgroup => "cannot enter the agent's cgroup".to_owned(),
+        Stage::Descriptors => "cannot connect input and output".to_owned(),
+        Stage::Limits => "cannot set the limit of open files".to_owned(),
+        Stage::Note => "cannot write the instance note".to_owned(),
+        Stage::Identity => "cannot change to the agent's user".to_owned(),
+        Stage::WorkingDirectory => {
+            format!("cannot enter the working directory {}", directory.display())
+        }
+        Stage::Execute => match &failure.error {
+            Some(error) if error.kind() == io::ErrorKind::NotFound && program.exists() => {
+                format!("cannot execute {shown} (its interpreter or loader is missing)")
+            }
+            _ => format!("cannot execute {shown}"),
+        },
+    };
+    let Some(source) = failure.error else {
+        let source = io::Error::other("it was killed before that");
+        return system(format!("cannot execute {shown}"), source);
+    };
+    let specified = matches!(failure.stage, Stage::WorkingDirectory | Stage::Execute);
+    if specified && is_lasting(&source) {
+        StartError::Invalid { what, source }
+    } else {
+        system(what, source)
+    }
+}
+
+/// Whether the same files give the same error again.
+fn is_lasting(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error(),
+        Some(
+            libc::ENOENT
+                | libc::EACCES
+                | libc::EPERM
+                | libc::ENOTDIR
+                | libc::EISDIR
+                | libc::ELOOP
+                | libc::ENAMETOOLONG
+                | libc::ENOEXEC
+                | libc::EINVAL
+                | libc::ELIBBAD
+                | libc::E2BIG
+        )
+    )
+}

@@ -1,0 +1,197 @@
+//! A running main process: how its end is seen, and how it ended.
+//!
+//! A pidfd becomes readable when the process has ended, reaped or not, whoever's child it is; a
+//! grandchild that holds the output open cannot hide that. Order at the end: first the rest of
+//! the tree is killed, while the unreaped main process still keeps its pid and session number
+//! from being given to others; then it is reaped.
+
+use std::{
+    io,
+    os::{
+        fd::{AsFd as _, OwnedFd},
+        unix::process::ExitStatusExt as _,
+    },
+    time::Duration,
+};
+
+use osmoda_core::{
+    observed::{Exit, ExitStatus},
+    spec::Signal,
+    time::Clock,
+};
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    process::{WaitId, WaitIdOptions, WaitIdStatus, pidfd_send_signal, waitid},
+};
+use tokio::{io::unix::AsyncFd, sync::OnceCell, task::spawn_blocking};
+
+use super::{
+    cgroup::named,
+    sys::{
+        exit_info::{ExitInfo, exit_info},
+        watch::watch,
+    },
+    tree::Tree,
+};
+
+/// How long another parent may take to reap an adopted agent before its exit counts as unknown.
+const FOREIGN_REAP_WAIT: Duration = Duration::from_millis(50);
+
+/// The main process of a live instance.
+pub(super) struct Process {
+    pub pid: u32,
+    pub tree: Tree,
+    pidfd: AsyncFd<OwnedFd>,
+    oom_kills_before: u64,
+    exit: OnceCell<Exit>,
+}
+
+impl Process {
+    /// Takes over a process. Has to be called inside a tokio runtime.
+    ///
+    /// # Errors
+    /// The pidfd cannot be watched.
+    pub fn new(pid: u32, pidfd: OwnedFd, tree: Tree) -> io::Result<Self> {
+        let oom_kills_before = oom_kills(&tree);
+        Ok(Self {
+            pid,
+            tree,
+            pidfd: watch(pidfd)?,
+            oom_kills_before,
+            exit: OnceCell::new(),
+        })
+    }
+
+    /// Resolves once the process has ended; may be dropped at any time.
+    pub async fn ended(&self) {
+        if let Err(error) = self.pidfd.readable().await {
+            // Only a runtime that shuts down refuses to wait, and then there is no next turn.
+            tracing::debug!(pid = self.pid, %error, "no longer watching a process");
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Whether the process has ended, by a look at it now.
+    pub fn has_ended(&self) -> bool {
+        wait_for(self.pidfd.get_ref(), PollFlags::IN, Duration::ZERO)
+    }
+
+    /// Kills the rest of the tree and learns how the process ended; waits for its end first.
+    /// Everybody who asks gets the same answer, and asking may be given up at any time.
+    pub async fn exit(&self, clock: &dyn Clock) -> Exit {
+        self.ended().await;
+        let exit = self.exit.get_or_init(|| self.conclude(clock));
+        exit.await.clone()
+    }
+
+    async fn conclude(&self, clock: &dyn Clock) -> Exit {
+        let at = clock.mono();
+        let killed = match &self.tree {
+            Tree::Cgroup(_) => self.tree.kill(),
+            Tree::Session(_) => {
+                let tree = self.tree.clone();
+                let kill = spawn_blocking(move || tree.kill()).await;
+                kill.unwrap_or_else(|error| Err(io::Error::other(error)))
+            }
+        };
+        if let Err(error) = killed {
+            // The next start looks again, and does not go on while something is left.
+            tracing::warn!(pid = self.pid, %error, "cannot kill the rest of a process tree");
+        }
+        // No await between reaping and returning: a status that was fetched is never dropped.
+        let status = match reap(self.pidfd.get_ref()) {
+            Some(status) => status,
+            None => self.foreign_status().await,
+        };
+        Exit {
+            status,
+            at,
+            oom_killed: oom_kills(&self.tree) > self.oom_kills_before,
+        }
+    }
+
+    /// How a process ended that is not our child: the kernel tells once its parent has reaped it.
+    async fn foreign_status(&self) -> ExitStatus {
+        let pidfd = self.pidfd.get_ref();
+        if exit_info(pidfd.as_fd()) == ExitInfo::NotYet
+            && let Ok(copy) = pidfd.try_clone()
+        {
+            let waited =
+                spawn_blocking(move || wait_for(&copy, PollFlags::empty(), FOREIGN_REAP_WAIT));
+            let _ = waited.await; // whether it came is asked below
+        }
+        match exit_info(pidfd.as_fd()) {
+            ExitInfo::Ended(status) => decode(status),
+            ExitInfo::NotYet | ExitInfo::Unsupported => ExitStatus::Unknown,
+        }
+    }
+
+    /// Sends a signal to the main process alone; one that has ended is a success.
+    pub fn signal(&self, signal: Signal) -> io::Result<()> {
+        match pidfd_send_signal(self.pidfd.get_ref(), named(signal)?) {
+            Ok(()) | Err(rustix::io::Errno::SRCH) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+fn oom_kills(tree: &Tree) -> u64 {
+    match tree {
+        Tree::Cgroup(cgroup) => cgroup.oom_kills(),
+        Tree::Session(_) => 0,
+    }
+}
+
+/// Reaps an ended child. `None`: it is not our child.
+pub(super) fn reap(pidfd: &OwnedFd) -> Option<ExitStatus> {
+    let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
+    let status = waitid(WaitId::PidFd(pidfd.as_fd()), options).ok()??;
+    Some(from_wait(&status))
+}
+
+fn from_wait(status: &WaitIdStatus) -> ExitStatus {
+    match (status.exit_status(), status.terminating_signal()) {
+        (Some(code), _) => ExitStatus::Code { code },
+        (None, Some(signal)) => ExitStatus::Signal {
+            signal,
+            core_dumped: status.dumped(),
+        },
+        (None, None) => ExitStatus::Unknown,
+    }
+}
+
+/// A wait status as waitpid(2) gives it.
+fn decode(status: i32) -> ExitStatus {
+    let status = std::process::ExitStatus::from_raw(status);
+    match (status.code(), status.signal()) {
+        (Some(code), _) => ExitStatus::Code { code },
+        (None, Some(signal)) => ExitStatus::Signal {
+            signal,
+            core_dumped: status.core_dumped(),
+        },
+        (None, None) => ExitStatus::Unknown,
+    }
+}
+
+/// Waits for any of `events`, or a hangup, on a pidfd. False: time was up.
+fn wait_for(pidfd: &OwnedFd, events: PollFlags, limit: Duration) -> bool {
+    let mut poll_one = [PollFd::from_borrowed_fd(pidfd.as_fd(), events)];
+    Timespec::try_from(limit)
+        .is_ok_and(|limit| poll(&mut poll_one, Some(&limit)).is_ok_and(|ready| ready > 0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wait_status_is_a_code_or_a_signal() {
+        assert_eq!(decode(0x700), ExitStatus::Code { code: 7 });
+        let signal = |core_dumped| ExitStatus::Signal {
+            signal: 11,
+            core_dumped,
+        };
+        assert_eq!(decode(11), signal(false));
+        assert_eq!(decode(11 | 0x80), signal(true));
+    }
+}

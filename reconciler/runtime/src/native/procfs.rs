@@ -1,0 +1,90 @@
+//! The few facts that are read from /proc (proc(5)).
+
+use std::{fs, io};
+
+/// What /proc/PID/stat says of a process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Stat {
+    /// It has ended and waits to be reaped.
+    pub dead: bool,
+    /// Parent.
+    pub parent: u32,
+    /// Session (setsid(2)).
+    pub session: u32,
+    /// When it was made, in clock ticks since boot: with the pid, its identity for this boot.
+    pub start_time: u64,
+}
+
+/// Reads /proc/PID/stat.
+///
+/// # Errors
+/// There is no such process (any more), or its line is not as proc_pid_stat(5) has it.
+pub(crate) fn stat(pid: u32) -> io::Result<Stat> {
+    let line = fs::read(format!("/proc/{pid}/stat"))?;
+    parse_stat(&String::from_utf8_lossy(&line))
+        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "not a stat line"))
+}
+
+/// Field 2 is the name in parentheses and may hold anything, so fields are counted after it.
+fn parse_stat(line: &str) -> Option<Stat> {
+    let (_, fields) = line.rsplit_once(") ")?;
+    let fields: Vec<&str> = fields.split_ascii_whitespace().collect();
+    let field = |number: usize| fields.get(number - 3);
+    Some(Stat {
+        dead: matches!(*field(3)?, "Z" | "X" | "x"),
+        parent: field(4)?.parse().ok()?,
+        session: field(6)?.parse().ok()?,
+        start_time: field(22)?.parse().ok()?,
+    })
+}
+
+/// Every process that /proc shows now.
+///
+/// # Errors
+/// /proc cannot be read.
+pub(crate) fn pids() -> io::Result<Vec<u32>> {
+    let entries = fs::read_dir("/proc")?;
+    Ok(entries
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .collect())
+}
+
+/// Whether a process was executed with `variable` (`NAME=value`) in its environment.
+pub(crate) fn has_variable(pid: u32, variable: &str) -> bool {
+    fs::read(format!("/proc/{pid}/environ")).is_ok_and(|text| {
+        text.split(|byte| *byte == 0)
+            .any(|item| item == variable.as_bytes())
+    })
+}
+
+/// The name of a process, for people.
+pub(crate) fn command_name(pid: u32) -> Option<String> {
+    let name = fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
+    Some(name.trim_end().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_with_parentheses_does_not_shift_the_fields() {
+        let line = "42 (a) R 1 (b) Z 7 42 41 0 -1 4 0 0 0 0 0 0 0 0 20 0 1 0 98765 0 0";
+        let expected = Stat {
+            dead: true,
+            parent: 7,
+            session: 41,
+            start_time: 98_765,
+        };
+        assert_eq!(parse_stat(line), Some(expected));
+        assert_eq!(parse_stat("42 (a) R 1"), None);
+        assert_eq!(parse_stat(""), None);
+    }
+
+    #[test]
+    fn this_process_is_alive_and_listed() {
+        let me = std::process::id();
+        assert!(!stat(me).unwrap().dead);
+        assert!(pids().unwrap().contains(&me));
+    }
+}

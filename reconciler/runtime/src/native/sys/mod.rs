@@ -1,0 +1,16 @@
+//! The only unsafe code of osmoda: what no safe binding offers.
+//!
+//! [`spawn`] makes a child with the speed of vfork and [`child`] is all that runs in it until
+//! its program does; [`exit_info`] asks the kernel how a process ended that was not our child;
+//! [`watch`] has tokio wait for a pidfd.
+//! Each block says why it is sound. Everything above this module is safe code.
+
+#![allow(
+    unsafe_code,
+    reason = "clone(2), the life of a child before its exec, an ioctl and AsyncFd have no safe form"
+)]
+
+mod child;
+pub(super) mod exit_info;
+pub(super) mod spawn;
+pub(super) mod watch;
