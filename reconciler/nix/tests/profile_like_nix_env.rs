@@ -138,11 +138,12 @@ fn ours(nix: &PrivateNix, profile: &Profile, operation: &Operation) -> bool {
     }
 }
 
-/// Every name in a directory and what it points to.
+/// Every link in a directory and what it points to. (nix-env may leave its lock behind.)
 fn links(dir: &Path) -> Vec<(String, PathBuf)> {
     let mut links: Vec<_> = fs::read_dir(dir)
         .unwrap()
         .map(|entry| entry.unwrap())
+        .filter(|entry| entry.path().is_symlink())
         .map(|entry| {
             let name = entry.file_name().into_string().unwrap();
             (name, fs::read_link(entry.path()).unwrap())
