@@ -1,0 +1,480 @@
+//! Opens a ledger, makes a new one, and decides at start whether the file can be believed.
+//!
+//! At start only the tail is read ([`CHECKED_AT_START`] entries), whatever the size of the
+//! log: enough to continue it soundly. `verify` reads the rest.
+
+use std::{
+    fs::{self, File, Permissions},
+    io,
+    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _},
+    path::{Path, PathBuf},
+};
+
+use osmoda_core::digest::Digest;
+use rusqlite::{Connection, OpenFlags, config::DbConfig};
+
+use super::{
+    OpenOptions, Position, Store, Synchronous,
+    batch::Author,
+    reset::{self, Reset},
+    schema,
+};
+use crate::{
+    audit::{Audit, Row},
+    entry::{Commit, MAX_ORIGIN, clamp},
+    error::{Damage, LastGood, OpenError, Severity},
+    query,
+    tlog::{self, Frontier},
+};
+
+/// Entries at the end of the log that are checked whenever it is opened.
+pub const CHECKED_AT_START: u64 = 4096;
+/// Longest name of a node in an origin, in bytes.
+const NODE_MAX: usize = 63;
+/// Permissions of the ledger and of the files beside it.
+const MODE: u32 = 0o600;
+
+/// A ledger that was opened, and what had to be done for it.
+pub struct Opened<T> {
+    /// The ledger: a [`Store`] or a [`crate::writer::Ledger`].
+    pub ledger: T,
+    /// A damaged file was set aside and a new log begun.
+    pub reset: Option<Reset>,
+}
+
+impl Store {
+    /// Opens the ledger at `path`, or makes a new one where there is nothing.
+    ///
+    /// # Errors
+    /// [`OpenError`]. The file and its write-ahead log are not changed by a failed attempt.
+    pub fn open(path: &Path, options: OpenOptions) -> Result<Self, OpenError> {
+        let (author, synchronous) = author(options);
+        if is_absent(path)? {
+            return create(path, author, synchronous, None);
+        }
+        let (connection, found) = open_sound(path)?;
+        finish(connection, path, author, found, synchronous)
+    }
+
+    /// Like [`Store::open`], but a damaged file is set aside, untouched, and a new log begun
+    /// whose first entry, LogReset, names the old file and what was found.
+    ///
+    /// # Errors
+    /// [`OpenError::Unavailable`] or [`OpenError::OldSqlite`].
+    pub fn open_or_reset(path: &Path, options: OpenOptions) -> Result<Opened<Self>, OpenError> {
+        let (author, synchronous) = author(options);
+        let damage = match is_absent(path) {
+            Ok(true) => {
+                let ledger = create(path, author, synchronous, None)?;
+                return Ok(Opened {
+                    ledger,
+                    reset: None,
+                });
+            }
+            Ok(false) => match open_sound(path) {
+                Ok((connection, found)) => {
+                    let ledger = finish(connection, path, author, found, synchronous)?;
+                    return Ok(Opened {
+                        ledger,
+                        reset: None,
+                    });
+                }
+                Err(OpenError::Damaged { damage, .. }) => damage,
+                Err(error) => return Err(error),
+            },
+            Err(OpenError::Damaged { damage, .. }) => damage,
+            Err(error) => return Err(error),
+        };
+        let reset = Reset::plan(path, damage, clamp(author.clock.wall()));
+        tracing::error!(
+            ledger = %path.display(), moved_to = %reset.moved_to.display(),
+            reason = reset.reason, "ledger is damaged; set aside and begun anew"
+        );
+        let ledger = create(path, author, synchronous, Some(&reset))?;
+        Ok(Opened {
+            ledger,
+            reset: Some(reset),
+        })
+    }
+
+    /// A new, empty log in memory: the same store, for simulations and tests.
+    ///
+    /// # Errors
+    /// [`OpenError`], if SQLite fails.
+    pub fn in_memory(options: OpenOptions) -> Result<Self, OpenError> {
+        check_sqlite()?;
+        let path = Path::new(":memory:");
+        let (mut author, synchronous) = author(options);
+        author.origin = new_origin(&mut author);
+        let made = || {
+            let connection = Connection::open_in_memory()?;
+            schema::distrust(&connection)?;
+            schema::prepare_writer(&connection, synchronous)?;
+            schema::create(&connection, &author.origin)?;
+            Ok(connection)
+        };
+        let connection = made().map_err(|error: rusqlite::Error| unavailable(path, error))?;
+        let position = beginning(&author.origin);
+        Ok(Self {
+            connection,
+            path: None,
+            author,
+            position,
+            wal_pages: 0,
+        })
+    }
+}
+
+fn author(options: OpenOptions) -> (Author, Synchronous) {
+    let author = Author {
+        origin: String::new(),
+        node: plain_name(&options.node),
+        clock: options.clock,
+        ids: options.ids,
+        scrubber: options.scrubber,
+    };
+    (author, options.synchronous)
+}
+
+fn check_sqlite() -> Result<(), OpenError> {
+    match rusqlite::version_number() >= schema::SQLITE_OLDEST {
+        true => Ok(()),
+        false => Err(OpenError::OldSqlite(rusqlite::version().to_owned())),
+    }
+}
+
+fn unavailable(
+    path: &Path,
+    source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+) -> OpenError {
+    OpenError::Unavailable {
+        path: path.to_owned(),
+        source: source.into(),
+    }
+}
+
+fn damaged(path: &Path, reason: impl Into<String>) -> OpenError {
+    OpenError::Damaged {
+        path: path.to_owned(),
+        damage: Damage::new(reason),
+    }
+}
+
+/// A name that can be part of an origin: no space, no plus, no slash.
+fn plain_name(node: &str) -> String {
+    let plain = |c: char| match c {
+        'a'..='z' | 'A'..='Z' | '0'..='9' | '.' | '_' | '-' => c,
+        _ => '-',
+    };
+    let name: String = node.chars().map(plain).take(NODE_MAX).collect();
+    match name.is_empty() {
+        true => "node".into(),
+        false => name,
+    }
+}
+
+/// `NODE/osmoda/LOGID` with 64 bits that no other log has.
+fn new_origin(author: &mut Author) -> String {
+    let unique = author.ids.uuid_v7(clamp(author.clock.wall()));
+    let digest = Digest::of(unique.as_bytes()).to_string();
+    format!("{}/osmoda/{}", author.node, &digest[..16])
+}
+
+/// Whether a text is the origin of a log of this project.
+pub(crate) fn is_origin(text: &str) -> bool {
+    let mut parts = text.split('/');
+    let (node, middle, id) = (parts.next(), parts.next(), parts.next());
+    let hex = |id: &str| id.len() == 16 && id.bytes().all(|b| b"0123456789abcdef".contains(&b));
+    text.len() <= MAX_ORIGIN
+        && parts.next().is_none()
+        && node.is_some_and(|node| plain_name(node) == node)
+        && middle == Some("osmoda")
+        && id.is_some_and(hex)
+}
+
+fn beginning(origin: &str) -> Position {
+    Position {
+        frontier: Frontier::default(),
+        chain: tlog::chain_start(origin),
+        last_ts: None,
+    }
+}
+
+/// Whether there is nothing at `path`, so that a new log may begin there.
+fn is_absent(path: &Path) -> Result<bool, OpenError> {
+    match fs::symlink_metadata(path) {
+        Ok(_) => Ok(false),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            // SQLite would replay a left-over write-ahead log into the new database.
+            match reset::beside(path, "-wal").exists() {
+                true => Err(damaged(path, "only its write-ahead log is left")),
+                false => Ok(true),
+            }
+        }
+        Err(error) => Err(unavailable(path, error)),
+    }
+}
+
+/// A regular file of this user, readable by nobody else afterwards.
+fn check_file(path: &Path) -> Result<(), OpenError> {
+    let meta = fs::symlink_metadata(path).map_err(|error| unavailable(path, error))?;
+    if !meta.is_file() {
+        return Err(damaged(path, "it is not a regular file"));
+    }
+    let own = rustix::process::geteuid().as_raw();
+    if meta.uid() != own {
+        let owner = meta.uid();
+        let reason = format!("it belongs to user {owner}, not to {own}");
+        return Err(damaged(path, reason));
+    }
+    if meta.mode() & 0o7777 != MODE {
+        fs::set_permissions(path, Permissions::from_mode(MODE))
+            .map_err(|error| unavailable(path, error))?;
+    }
+    Ok(())
+}
+
+/// What a sound file says about its log.
+struct Found {
+    origin: String,
+    position: Position,
+}
+
+/// Opens a file that exists, and reads its tail. Nothing is written before it proved sound.
+fn open_sound(path: &Path) -> Result<(Connection, Found), OpenError> {
+    check_sqlite()?;
+    check_file(path)?;
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let opened = Connection::open_with_flags(path, flags);
+    let connection = opened.map_err(|error| refuse(path, error.into()))?;
+    let found = (|| {
+        // Closing must not move the write-ahead log of a file that is to be left untouched.
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+        schema::distrust(&connection)?;
+        inspect(&connection)
+    })();
+    match found {
+        Ok(found) => Ok((connection, found)),
+        Err(trouble) => Err(refuse(path, trouble)),
+    }
+}
+
+/// Why a file is not opened.
+enum Trouble {
+    Sqlite(rusqlite::Error),
+    Damage(Damage),
+}
+
+impl From<rusqlite::Error> for Trouble {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Sqlite(error)
+    }
+}
+
+fn refuse(path: &Path, trouble: Trouble) -> OpenError {
+    match trouble {
+        Trouble::Damage(damage) => OpenError::Damaged {
+            path: path.to_owned(),
+            damage,
+        },
+        Trouble::Sqlite(error) if Severity::of(&error) == Severity::Damage => {
+            damaged(path, error.to_string())
+        }
+        Trouble::Sqlite(error) => unavailable(path, error),
+    }
+}
+
+/// Checks tables, origin, the last entries and the frontier.
+fn inspect(connection: &Connection) -> Result<Found, Trouble> {
+    if let Err(reason) = schema::check(connection)? {
+        return Err(Trouble::Damage(Damage::new(reason)));
+    }
+    let (origin, size, frontier) = read_log(connection)?;
+    if !is_origin(&origin) {
+        let reason = format!("{origin:?} is not the origin of a ledger");
+        return Err(Trouble::Damage(Damage::new(reason)));
+    }
+    let Some(frontier) = Frontier::from_bytes(size, &frontier) else {
+        return Err(Trouble::Damage(Damage {
+            origin: Some(origin),
+            ..Damage::new("its stored tree does not fit its size")
+        }));
+    };
+    let audit = check_tail(connection, &origin, &frontier)?;
+    let position = Position {
+        frontier,
+        chain: audit.chain(),
+        last_ts: audit.last_ts(),
+    };
+    Ok(Found { origin, position })
+}
+
+/// The row of `log`: origin, size, frontier.
+pub(crate) fn read_log(connection: &Connection) -> rusqlite::Result<(String, u64, Vec<u8>)> {
+    connection.query_one("SELECT origin, size, frontier FROM log", [], |row| {
+        Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+    })
+}
+
+/// Follows the last entries, and rebuilds as much of the tree as they hold.
+fn check_tail(
+    connection: &Connection,
+    origin: &str,
+    frontier: &Frontier,
+) -> Result<Audit, Trouble> {
+    let last: Option<i64> =
+        connection.query_row("SELECT max(seq) FROM entry", [], |row| row.get(0))?;
+    let rows = last.map_or(0, |last| u64::try_from(last).unwrap_or(0).saturating_add(1));
+    let from = rows.saturating_sub(CHECKED_AT_START);
+    let before = match from {
+        0 => tlog::chain_start(origin),
+        _ => query::chain_after(connection, from - 1)?,
+    };
+    let mut audit = Audit::from(
+        origin,
+        from,
+        before,
+        frontier.without_last(CHECKED_AT_START),
+    );
+    let followed = query::for_each_row(connection, from, |row: &Row<'_>| audit.row(row));
+    let damage = |audit: &Audit, reason: String| {
+        let last_good = audit.next().checked_sub(1).map(|seq| LastGood {
+            seq,
+            chain: audit.chain(),
+        });
+        Trouble::Damage(Damage {
+            reason,
+            origin: Some(origin.to_owned()),
+            last_good,
+        })
+    };
+    match followed {
+        Ok(Ok(())) => {}
+        Ok(Err(fault)) => return Err(damage(&audit, format!("entry {}: {fault}", audit.next()))),
+        Err(error) if Severity::of(&error) == Severity::Damage => {
+            return Err(damage(&audit, format!("entry {}: {error}", audit.next())));
+        }
+        Err(error) => return Err(error.into()),
+    }
+    if let Some(seq) = audit.first_unexplained() {
+        let reason = format!("entry {seq}: its body is missing and nothing explains it");
+        return Err(damage(&audit, reason));
+    }
+    if audit.next() != frontier.size() {
+        let (has, size) = (audit.next(), frontier.size());
+        return Err(damage(
+            &audit,
+            format!("it has {has} entries and says {size}"),
+        ));
+    }
+    if audit.frontier() != frontier {
+        return Err(damage(
+            &audit,
+            "its stored tree is not that of its entries".into(),
+        ));
+    }
+    Ok(audit)
+}
+
+/// A sound file becomes a store.
+fn finish(
+    connection: Connection,
+    path: &Path,
+    mut author: Author,
+    found: Found,
+    synchronous: Synchronous,
+) -> Result<Store, OpenError> {
+    let prepared = (|| {
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
+        connection.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
+        schema::prepare_writer(&connection, synchronous)?;
+        schema::restore_triggers(&connection)
+    })();
+    prepared.map_err(|error| refuse(path, Trouble::Sqlite(error)))?;
+    author.origin = found.origin;
+    Ok(Store {
+        connection,
+        path: Some(path.to_owned()),
+        author,
+        position: found.position,
+        wal_pages: 0,
+    })
+}
+
+/// Makes a new log under another name, moves the damaged one aside if there is one, and puts
+/// the new one in its place.
+fn create(
+    path: &Path,
+    mut author: Author,
+    synchronous: Synchronous,
+    reset: Option<&Reset>,
+) -> Result<Store, OpenError> {
+    check_sqlite()?;
+    author.origin = new_origin(&mut author);
+    let draft = reset::beside(path, ".new");
+    let fail = |error: Box<dyn std::error::Error + Send + Sync>| OpenError::Unavailable {
+        path: path.to_owned(),
+        source: error,
+    };
+    let io = |error: io::Error| fail(error.into());
+    for stale in ["", "-wal", "-shm"] {
+        remove_if_there(&reset::beside(&draft, stale)).map_err(io)?;
+    }
+    let mut make = fs::OpenOptions::new();
+    make.write(true).create_new(true).mode(MODE);
+    make.open(&draft).map_err(io)?;
+    let connection = build(&draft, &author.origin).map_err(|error| fail(error.into()))?;
+    let mut store = Store {
+        connection,
+        path: Some(draft.clone()),
+        position: beginning(&author.origin),
+        author,
+        wal_pages: 0,
+    };
+    if let Some(reset) = reset {
+        let first = Commit {
+            entries: vec![reset.draft()],
+            state: Vec::new(),
+        };
+        store.commit(&[first]).map_err(|error| fail(error.into()))?;
+    }
+    let Store {
+        connection, author, ..
+    } = store;
+    connection
+        .close()
+        .map_err(|(_, error)| fail(error.into()))?;
+    if let Some(reset) = reset {
+        reset.set_aside(path).map_err(io)?;
+    }
+    fs::rename(&draft, path).map_err(io)?;
+    sync_directory(path).map_err(io)?;
+    let (connection, found) = open_sound(path)?;
+    finish(connection, path, author, found, synchronous)
+}
+
+fn build(path: &Path, origin: &str) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let mut connection = Connection::open_with_flags(path, flags)?;
+    schema::distrust(&connection)?;
+    connection.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
+    schema::prepare_writer(&connection, Synchronous::Full)?;
+    let transaction = connection.transaction()?;
+    schema::create(&transaction, origin)?;
+    transaction.commit()?;
+    Ok(connection)
+}
+
+fn remove_if_there(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Makes a rename in the directory of `path` durable.
+pub(crate) fn sync_directory(path: &Path) -> io::Result<()> {
+    let parent = path.parent().filter(|parent| *parent != Path::new(""));
+    let parent: PathBuf = parent.unwrap_or(Path::new(".")).to_owned();
+    File::open(parent)?.sync_all()
+}
