@@ -66,6 +66,14 @@ pub fn monotonic() -> u64 {
     now.tv_sec.unsigned_abs() * 1_000_000_000 + now.tv_nsec.unsigned_abs()
 }
 
+/// Whether `new` is what a restart after a kill at `killed` has to be.
+fn is_restart(old: Life, new: Life, killed: u64, old_runs: bool) -> anyhow::Result<()> {
+    ensure!(old.pid != new.pid, "kept process {}", old.pid);
+    ensure!(new.began >= killed, "came back before it was killed");
+    ensure!(!old_runs, "its old process {} still runs", old.pid);
+    Ok(())
+}
+
 impl<'a> Fleet<'a> {
     /// Starts a contender with `count` agents in an empty directory and waits for all of them.
     ///
@@ -164,13 +172,8 @@ impl<'a> Fleet<'a> {
             self.agents[record.index] = record.life;
         }
         for (index, (old, new)) in old.iter().zip(&self.agents).enumerate() {
-            ensure!(old.pid != new.pid, "agent {index} kept pid {}", old.pid);
-            ensure!(new.began >= began, "agent {index} came before the kill");
-            ensure!(
-                !process::is_alive(old.pid),
-                "the old process {} of agent {index} still runs",
-                old.pid
-            );
+            is_restart(*old, *new, began, process::is_alive(old.pid))
+                .with_context(|| format!("agent {index}"))?;
         }
         self.kills += old.len();
         let last = self.agents.iter().map(|life| life.began).max();
@@ -272,5 +275,39 @@ impl Drop for Fleet<'_> {
             // An error is on its way already; what counts is that nothing is left running.
             let _ = self.end();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bench::restart::{compile, contenders::floor::Floor};
+
+    #[test]
+    fn only_a_new_process_after_the_kill_is_a_restart() {
+        let old = Life { pid: 7, began: 10 };
+        let new = Life { pid: 8, began: 30 };
+        assert!(is_restart(old, new, 20, false).is_ok());
+        assert!(is_restart(old, Life { pid: 7, ..new }, 20, false).is_err());
+        assert!(is_restart(old, Life { began: 15, ..new }, 20, false).is_err());
+        assert!(is_restart(old, new, 20, true).is_err());
+    }
+
+    #[test]
+    fn the_floor_brings_every_agent_back_and_leaves_nothing_when_stopped() {
+        let output = project::target().join("test/fleet");
+        let floor = Floor {
+            program: compile("floor", &output).unwrap(),
+        };
+        let agent = compile("agent", &output).unwrap();
+        let mut fleet = Fleet::start(&floor, agent, output.join("work"), 20).unwrap();
+        let before: BTreeSet<u32> = fleet.agents.iter().map(|life| life.pid).collect();
+        fleet.kill_all().unwrap();
+        let after: BTreeSet<u32> = fleet.agents.iter().map(|life| life.pid).collect();
+        assert!(before.is_disjoint(&after));
+        let supervisor = fleet.supervisor_pids();
+        fleet.stop().unwrap();
+        let all = after.union(&supervisor);
+        assert_eq!(all.filter(|pid| process::is_alive(**pid)).count(), 0);
     }
 }

@@ -228,6 +228,17 @@ pub mod tests {
     }
 
     #[test]
+    fn who_leads_is_still_compared_with_the_fastest_peer() {
+        let mut report = example();
+        report.rows[2] = row("osmoda", Role::Osmoda, &[1, 1, 1]);
+        let text = report.markdown();
+        assert!(
+            text.contains("| **osmoda** | 1.00 | 1.00 | 1.00 | 0.50 |"),
+            "{text}"
+        );
+    }
+
+    #[test]
     fn the_fastest_comes_first_and_who_is_missing_is_told_why() {
         let report = example();
         let names: Vec<&str> = report.ranking().iter().map(|row| &*row.name).collect();

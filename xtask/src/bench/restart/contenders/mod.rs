@@ -4,7 +4,7 @@
 //! the row says so; settings that make a contender restart as fast as it can; foreground.
 
 mod daemontools;
-mod floor;
+pub mod floor;
 mod osmoda;
 mod runit;
 mod s6;
