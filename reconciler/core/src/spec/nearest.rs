@@ -7,17 +7,34 @@
 /// Longest text that is compared, in characters; a longer one is nobody's typing mistake.
 const MAX_COMPARED: usize = 64;
 
+/// Shortest text that counts as part of a name, in bytes.
+const MIN_PART: usize = 4;
+
 /// The candidate nearest to `text`, if it is near enough to be worth a suggestion: at most one
-/// mistake in three characters. Of several equally near ones, the first.
+/// mistake in three characters, or one of the two contains the other (`TERM`, `periodSeconds`).
+/// Of several equally near ones, the first.
 pub fn nearest<'a>(text: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let wanted: Vec<char> = lower(text)?;
     let allowed = wanted.len().div_ceil(3).max(1);
+    let candidates: Vec<&str> = candidates.into_iter().collect();
     candidates
-        .into_iter()
-        .filter_map(|candidate| Some((distance(&wanted, &lower(candidate)?), candidate)))
+        .iter()
+        .filter_map(|candidate| Some((distance(&wanted, &lower(candidate)?), *candidate)))
         .filter(|(mistakes, candidate)| *mistakes <= allowed && *mistakes < candidate.len())
         .min_by_key(|(mistakes, _)| *mistakes)
         .map(|(_, candidate)| candidate)
+        .or_else(|| containing(text, &candidates))
+}
+
+/// The longest candidate that contains the text, or is contained in it.
+fn containing<'a>(text: &str, candidates: &[&'a str]) -> Option<&'a str> {
+    let text = text.to_lowercase();
+    let is_part = |part: &str, whole: &str| part.len() >= MIN_PART && whole.contains(part);
+    let found = candidates.iter().copied().filter(|candidate| {
+        let candidate = candidate.to_lowercase();
+        is_part(&candidate, &text) || is_part(&text, &candidate)
+    });
+    found.min_by_key(|candidate| std::cmp::Reverse(candidate.len()))
 }
 
 fn lower(text: &str) -> Option<Vec<char>> {
@@ -67,6 +84,15 @@ mod tests {
         ] {
             assert_eq!(nearest(typed, FIELDS), Some(meant), "{typed}");
         }
+    }
+
+    #[test]
+    fn a_name_of_another_system_finds_the_one_it_contains() {
+        let fields = ["period", "gracePeriod", "SIGTERM"];
+        assert_eq!(nearest("periodSeconds", fields), Some("period"));
+        let kubernetes = "terminationGracePeriodSeconds";
+        assert_eq!(nearest(kubernetes, fields), Some("gracePeriod"));
+        assert_eq!(nearest("TERM", fields), Some("SIGTERM"));
     }
 
     #[test]

@@ -139,12 +139,6 @@ fn group(error: &SourceError) -> Group<'_> {
     let mut group = Group::with_title(title.id(error.code));
     group = pointed_at(group, &error.place, None, AnnotationKind::Primary);
     if let Some((place, label)) = &error.related {
-        let is_near = place.file == error.place.file && place.span.line > 0;
-        let label = if is_near {
-            (*label).to_owned()
-        } else {
-            format!("{label}: {place}")
-        };
         group = pointed_at(group, place, Some(label), AnnotationKind::Context);
     }
     match &error.help {
@@ -156,7 +150,7 @@ fn group(error: &SourceError) -> Group<'_> {
 fn pointed_at<'a>(
     group: Group<'a>,
     place: &'a Place,
-    label: Option<String>,
+    label: Option<&'static str>,
     kind: AnnotationKind,
 ) -> Group<'a> {
     let path = place.file.to_string_lossy();
@@ -176,7 +170,7 @@ fn pointed_at<'a>(
     }
     let group = group.element(origin);
     match label {
-        Some(label) => group.element(Level::NOTE.message(normalize_untrusted_str(&label))),
+        Some(label) => group.element(Level::NOTE.message(label)),
         None => group,
     }
 }

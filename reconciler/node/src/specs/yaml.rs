@@ -124,7 +124,7 @@ impl<'a> Builder<'a> {
     fn node(&mut self, event: Event<'a>, place: Place, depth: usize) -> Result<Tree, YamlError> {
         let span = self.span(place);
         self.bounds(span, depth)?;
-        self.tag(&event, span)?;
+        self.tag(&event, place)?;
         let anchor = event.anchor_id();
         let tree = match event {
             Event::Alias(id) => return self.alias(id, span),
@@ -164,7 +164,7 @@ impl<'a> Builder<'a> {
         Ok(())
     }
 
-    fn tag(&self, event: &Event<'a>, span: Span) -> Result<(), YamlError> {
+    fn tag(&self, event: &Event<'a>, place: Place) -> Result<(), YamlError> {
         let Some(tag) = event.tag() else {
             return Ok(());
         };
@@ -173,6 +173,7 @@ impl<'a> Builder<'a> {
             return Ok(());
         }
         let message = format!("has the tag `{}`, which specs may not use", tag.original());
+        let span = self.span(place.tag_span().unwrap_or(place));
         let hint = "remove the tag; to make a number a string, put it in quotes";
         Err(error(span, "yaml-tag", message, Some(hint)))
     }

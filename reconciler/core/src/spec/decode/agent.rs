@@ -1,7 +1,7 @@
 //! `metadata` and `spec` of an Agent.
 //!
-//! One function per group of fields, in the order of the contract's table. Each starts from the
-//! defaults of the types and replaces what the document gives.
+//! One function per group of fields, in the order of the contract's table; the groups that say
+//! how an agent is limited, restarted, stopped and rolled out are in `policy`.
 
 use std::collections::BTreeMap;
 
@@ -12,11 +12,10 @@ use super::{
 use crate::{
     name::AgentName,
     spec::{
-        AgentSpec, Backoff, CpuRunaway, Credential, HEARTBEAT_TIMEOUT, Heartbeat, HeartbeatSource,
-        Resources, Restart, RestartPolicy, Rollback, Rollout, Sandbox, Signal, Stop,
+        AgentSpec, Credential, HEARTBEAT_TIMEOUT, Heartbeat, HeartbeatSource,
         error::{SpecError, SpecErrorKind},
         limits,
-        tree::Span,
+        tree::{Span, Value},
     },
 };
 
@@ -66,7 +65,7 @@ impl Reader {
         own_name: Option<&AgentName>,
     ) -> Option<(AgentSpec, Vec<Span>)> {
         let fields = self.fields(slot, &SPEC);
-        let command = self.required(&fields, ("command", COMMAND_EXAMPLE), Self::command);
+        let command = self.required(&fields, ("command", COMMAND_EXAMPLE), Self::argv);
         let mut spec = AgentSpec::new(command.unwrap_or_default());
         spec.environment = self.group(&fields, "environment", Self::environment);
         spec.credentials = self.group(&fields, "credentials", Self::credentials);
@@ -100,35 +99,28 @@ impl Reader {
         value.unwrap_or_default()
     }
 
-    fn command(&mut self, slot: &Slot<'_>) -> Option<Vec<String>> {
-        let command = self.argv(slot)?;
-        let program = command.first()?;
-        let items = self.items(slot, limits::MAX_ARGUMENTS, ("a list", COMMAND_EXAMPLE));
-        let program_slot = items.first()?;
-        if program.contains('/') && !program.starts_with('/') {
-            let rule = "must be an absolute path, or a name without '/' to be found on PATH";
-            self.invalid(program_slot, rule);
-            return None;
-        }
-        Some(command)
-    }
-
-    /// A command: a list of strings whose first is not empty.
+    /// A command: a list of strings that begins with a program.
     pub(super) fn argv(&mut self, slot: &Slot<'_>) -> Option<Vec<String>> {
-        let wanted = "a list of strings";
-        let items = self.items(slot, limits::MAX_ARGUMENTS, (wanted, COMMAND_EXAMPLE));
+        let wanted = ("a list of strings", COMMAND_EXAMPLE);
+        let items = self.items(slot, limits::MAX_ARGUMENTS, wanted);
+        if items.is_empty() && matches!(slot.tree.value, Value::List(_)) {
+            self.invalid(slot, "must name a program");
+        }
         let arguments = items
             .iter()
             .filter_map(|item| self.text(item, limits::MAX_ARGUMENT_BYTES));
         let arguments: Vec<String> = arguments.map(str::to_owned).collect();
-        let is_list = matches!(slot.tree.value, crate::spec::tree::Value::List(_));
-        if is_list && items.is_empty() {
-            self.invalid(slot, "must name a program");
+        if arguments.len() != items.len() {
+            return None;
         }
-        if let (Some(""), Some(first)) = (arguments.first().map(String::as_str), items.first()) {
-            self.invalid(first, "must name a program");
+        let (program, program_slot) = (arguments.first()?, items.first()?);
+        if program.is_empty() {
+            self.invalid(program_slot, "must name a program");
+        } else if program.contains('/') && !program.starts_with('/') {
+            let rule = "must be an absolute path, or a name without '/' to be found on PATH";
+            self.invalid(program_slot, rule);
         }
-        (arguments.len() == items.len() && !arguments.is_empty()).then_some(arguments)
+        Some(arguments)
     }
 
     fn environment(&mut self, slot: &Slot<'_>) -> BTreeMap<String, String> {
@@ -253,176 +245,5 @@ impl Reader {
             source,
             timeout: timeout.unwrap_or(HEARTBEAT_TIMEOUT),
         })
-    }
-
-    fn resources(&mut self, slot: &Slot<'_>) -> Resources {
-        let fields = self.fields(slot, &["memory", "cpu", "tasksMax"]);
-        let (memory_high, memory_max) = self.group(&fields, "memory", Self::memory);
-        let (cpu_max, cpu_runaway) = self.group(&fields, "cpu", Self::cpu);
-        Resources {
-            memory_high,
-            memory_max,
-            cpu_max,
-            cpu_runaway,
-            tasks_max: self.optional(&fields, "tasksMax", |reader, slot| {
-                reader.integer(slot, &limits::TASKS)
-            }),
-        }
-    }
-
-    fn memory(
-        &mut self,
-        slot: &Slot<'_>,
-    ) -> (
-        Option<crate::units::ByteSize>,
-        Option<crate::units::ByteSize>,
-    ) {
-        let fields = self.fields(slot, &["high", "max"]);
-        let size = |reader: &mut Self, slot: &Slot<'_>| reader.size(slot, &limits::MEMORY);
-        let high = self.optional(&fields, "high", size);
-        let max = self.optional(&fields, "max", size);
-        if let (Some(low), Some(limit), Some(slot)) = (high, max, fields.get("high"))
-            && low > limit
-        {
-            self.conflict(
-                &slot,
-                format!("is {low}, above memory.max, which is {limit}"),
-            );
-        }
-        (high, max)
-    }
-
-    fn cpu(&mut self, slot: &Slot<'_>) -> (Option<crate::units::CpuPercent>, Option<CpuRunaway>) {
-        let fields = self.fields(slot, &["max", "runaway"]);
-        let percent = |reader: &mut Self, slot: &Slot<'_>| reader.percent(slot, &limits::CPU);
-        let max = self.optional(&fields, "max", percent);
-        let runaway = self.optional(&fields, "runaway", |reader, slot| {
-            let default = CpuRunaway::default();
-            let fields = reader.fields(slot, &["above", "for"]);
-            let above = reader.optional(&fields, "above", percent);
-            let window = reader.optional(&fields, "for", |reader, slot| {
-                reader.duration(slot, &limits::CPU_WINDOW)
-            });
-            Some(CpuRunaway {
-                above: above.unwrap_or(default.above),
-                window: window.unwrap_or(default.window),
-            })
-        });
-        (max, runaway)
-    }
-
-    fn restart(&mut self, slot: &Slot<'_>) -> Restart {
-        let policies = [
-            ("Always", RestartPolicy::Always),
-            ("OnFailure", RestartPolicy::OnFailure),
-            ("Never", RestartPolicy::Never),
-        ];
-        let default = Restart::default();
-        let fields = self.fields(slot, &["policy", "backoff", "maxRestarts", "within"]);
-        let policy = self.optional(&fields, "policy", |reader, slot| {
-            reader.choice(slot, &policies)
-        });
-        let max_restarts = self.optional(&fields, "maxRestarts", |reader, slot| {
-            reader.integer(slot, &limits::MAX_RESTARTS)
-        });
-        let within = self.optional(&fields, "within", |reader, slot| {
-            reader.duration(slot, &limits::RESTART_WINDOW)
-        });
-        Restart {
-            policy: policy.unwrap_or(default.policy),
-            backoff: self.group(&fields, "backoff", Self::backoff),
-            max_restarts: max_restarts.unwrap_or(default.max_restarts),
-            within: within.unwrap_or(default.within),
-        }
-    }
-
-    fn backoff(&mut self, slot: &Slot<'_>) -> Backoff {
-        let default = Backoff::default();
-        let fields = self.fields(slot, &["initial", "factor", "max", "jitter", "resetAfter"]);
-        let mut duration =
-            |name, range| self.optional(&fields, name, |reader, slot| reader.duration(slot, range));
-        let initial = duration("initial", &limits::BACKOFF_INITIAL);
-        let max = duration("max", &limits::BACKOFF_MAX);
-        let reset_after = duration("resetAfter", &limits::BACKOFF_RESET);
-        let factor = self.optional(&fields, "factor", |reader, slot| {
-            reader.thousandths(slot, &limits::BACKOFF_FACTOR_MILLI)
-        });
-        let jitter = self.optional(&fields, "jitter", |reader, slot| {
-            reader.thousandths(slot, &limits::BACKOFF_JITTER_MILLI)
-        });
-        let backoff = Backoff {
-            initial: initial.unwrap_or(default.initial),
-            factor_milli: factor.unwrap_or(default.factor_milli),
-            max: max.unwrap_or(default.max),
-            jitter_milli: jitter.unwrap_or(default.jitter_milli),
-            reset_after: reset_after.unwrap_or(default.reset_after),
-        };
-        let guilty = fields.get("initial").or_else(|| fields.get("max"));
-        if let Some(slot) = guilty.filter(|_| backoff.initial > backoff.max) {
-            let (initial, max) = (backoff.initial, backoff.max);
-            let reason = format!("makes backoff.initial ({initial}) exceed backoff.max ({max})");
-            self.conflict(&slot, reason);
-        }
-        backoff
-    }
-
-    fn stop(&mut self, slot: &Slot<'_>) -> Stop {
-        let default = Stop::default();
-        let fields = self.fields(slot, &["signal", "gracePeriod"]);
-        let signal = self.optional(&fields, "signal", Self::signal);
-        let grace_period = self.optional(&fields, "gracePeriod", |reader, slot| {
-            reader.duration(slot, &limits::GRACE_PERIOD)
-        });
-        Stop {
-            signal: signal.unwrap_or(default.signal),
-            grace_period: grace_period.unwrap_or(default.grace_period),
-        }
-    }
-
-    fn signal(&mut self, slot: &Slot<'_>) -> Option<Signal> {
-        let table: Vec<(&'static str, Signal)> = Signal::names()
-            .filter_map(|name| Some((name, Signal::parse(name)?)))
-            .collect();
-        self.choice(slot, &table)
-    }
-
-    fn rollout(&mut self, slot: &Slot<'_>) -> Rollout {
-        let rollbacks = [
-            ("Agent", Rollback::Agent),
-            ("System", Rollback::System),
-            ("Never", Rollback::Never),
-        ];
-        let default = Rollout::default();
-        let known = [
-            "progressDeadline",
-            "minReady",
-            "rollback",
-            "suspectFor",
-            "historyLimit",
-        ];
-        let fields = self.fields(slot, &known);
-        let mut duration =
-            |name, range| self.optional(&fields, name, |reader, slot| reader.duration(slot, range));
-        let progress_deadline = duration("progressDeadline", &limits::PROGRESS_DEADLINE);
-        let min_ready = duration("minReady", &limits::MIN_READY);
-        let suspect_for = duration("suspectFor", &limits::SUSPECT_FOR);
-        let rollback = self.optional(&fields, "rollback", |reader, slot| {
-            reader.choice(slot, &rollbacks)
-        });
-        let history_limit = self.optional(&fields, "historyLimit", |reader, slot| {
-            reader.integer(slot, &limits::HISTORY_LIMIT)
-        });
-        Rollout {
-            progress_deadline: progress_deadline.unwrap_or(default.progress_deadline),
-            min_ready: min_ready.unwrap_or(default.min_ready),
-            rollback: rollback.unwrap_or(default.rollback),
-            suspect_for: suspect_for.unwrap_or(default.suspect_for),
-            history_limit: history_limit.unwrap_or(default.history_limit),
-        }
-    }
-
-    fn sandbox(&mut self, slot: &Slot<'_>) -> Sandbox {
-        let table = [("Default", Sandbox::Default), ("Off", Sandbox::Off)];
-        self.choice(slot, &table).unwrap_or_default()
     }
 }

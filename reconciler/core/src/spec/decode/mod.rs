@@ -4,14 +4,16 @@
 //! parsed and its rules checked. The rules between agents are [`super::set`]'s.
 //!
 //! Where to start: [`decode`] for the envelope (apiVersion, kind, metadata), `agent` for `spec`
-//! of an Agent, `node` for that of a Node, `reader` for how values are read.
+//! of an Agent, `node` for that of a Node, `reader` and `values` for how values are read.
 
 mod agent;
 mod inspect;
 mod node;
+mod policy;
 mod probe;
 mod reader;
 mod text;
+mod values;
 
 #[cfg(test)]
 mod tests;

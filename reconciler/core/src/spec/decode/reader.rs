@@ -4,16 +4,11 @@
 //! the caller goes on with the next field. What was read counts only if no mistake was noted.
 //! Where to start: [`Reader::fields`] for a map with known keys, then one method per type.
 
-use std::{fmt::Display, ops::RangeInclusive};
-
-use crate::{
-    spec::{
-        error::{SpecError, SpecErrorKind},
-        limits,
-        nearest::nearest,
-        tree::{Key, Span, Tree, Value},
-    },
-    units::{ByteSize, CpuPercent, Period, UnitError},
+use crate::spec::{
+    error::{SpecError, SpecErrorKind},
+    limits,
+    nearest::nearest,
+    tree::{Key, Span, Tree, Value},
 };
 
 /// A value and how to speak about it.
@@ -122,7 +117,9 @@ impl Reader {
 
     /// A map whose keys must be among `known`.
     pub fn fields<'a>(&mut self, slot: &Slot<'a>, known: &[&'static str]) -> Fields<'a> {
-        let entries = self.map(slot);
+        let entries = self.map(slot, || {
+            format!("give its fields: {}", listed(known, "and"))
+        });
         for (key, _) in entries.unwrap_or_default() {
             if !known.contains(&key.text.as_str()) {
                 self.note(unknown_field(&slot.path, key, known));
@@ -136,17 +133,22 @@ impl Reader {
         }
     }
 
-    fn map<'a>(&mut self, slot: &Slot<'a>) -> Option<&'a [(Key, Tree)]> {
+    fn map<'a>(
+        &mut self,
+        slot: &Slot<'a>,
+        hint: impl FnOnce() -> String,
+    ) -> Option<&'a [(Key, Tree)]> {
         if let Value::Map(entries) = &slot.tree.value {
             return Some(entries);
         }
-        self.wrong_type(slot, "a map", "{…}");
+        self.wrong_type_because(slot, "a map", hint());
         None
     }
 
     /// A map with keys of the user's choice, at most [`limits::MAX_ENTRIES`] of them.
     pub fn entries<'a>(&mut self, slot: &Slot<'a>) -> Vec<(&'a Key, Slot<'a>)> {
-        let entries = self.map(slot).unwrap_or_default();
+        let hint = || "write a map from names to values".to_owned();
+        let entries = self.map(slot, hint).unwrap_or_default();
         self.count(slot, "entries", entries.len(), limits::MAX_ENTRIES);
         let entries = entries.iter().take(limits::MAX_ENTRIES);
         entries
@@ -236,7 +238,12 @@ impl Reader {
         self.wrong_type_because(slot, wanted, hint);
     }
 
-    fn wrong_type_because(&mut self, slot: &Slot<'_>, wanted: &'static str, hint: String) {
+    pub(super) fn wrong_type_because(
+        &mut self,
+        slot: &Slot<'_>,
+        wanted: &'static str,
+        hint: String,
+    ) {
         let found = describe(&slot.tree.value);
         let kind = SpecErrorKind::WrongType { wanted, found };
         let span = match &slot.tree.value {
@@ -262,168 +269,6 @@ impl Reader {
             _ => self.wrong_type(slot, "a string", "\"text\""),
         }
         None
-    }
-
-    /// A whole number within `range`.
-    pub fn integer<T>(&mut self, slot: &Slot<'_>, range: &RangeInclusive<T>) -> Option<T>
-    where
-        T: TryFrom<i64> + PartialOrd + Display,
-    {
-        let Value::Int(number) = slot.tree.value else {
-            self.wrong_type(slot, "a whole number", &range.start().to_string());
-            return None;
-        };
-        match T::try_from(number) {
-            Ok(value) if range.contains(&value) => Some(value),
-            _ => {
-                self.out_of_range(slot, number, range);
-                None
-            }
-        }
-    }
-
-    /// A decimal number in thousandths, within `range` (in thousandths too).
-    pub fn thousandths(&mut self, slot: &Slot<'_>, range: &RangeInclusive<u32>) -> Option<u32> {
-        let number = match slot.tree.value {
-            #[expect(clippy::cast_precision_loss, reason = "far below 2^53 or out of range")]
-            Value::Int(number) => number as f64,
-            Value::Float(number) => number,
-            _ => {
-                self.wrong_type(slot, "a number", &decimal(*range.start()));
-                return None;
-            }
-        };
-        let (least, most) = (f64::from(*range.start()), f64::from(*range.end()));
-        let scaled = (number * 1000.0).round();
-        if !(least..=most).contains(&scaled) {
-            let bounds = decimal(*range.start())..=decimal(*range.end());
-            self.out_of_range(slot, number, &bounds);
-            return None;
-        }
-        if (scaled - number * 1000.0).abs() > 1e-6 {
-            self.invalid(slot, "must not have more than three decimals");
-            return None;
-        }
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "whole, and between two u32"
-        )]
-        Some(scaled as u32)
-    }
-
-    /// A duration within `range`.
-    pub fn duration(&mut self, slot: &Slot<'_>, range: &RangeInclusive<Period>) -> Option<Period> {
-        let wanted = "a duration";
-        match &slot.tree.value {
-            Value::String(text) => self.unit(slot, text, Period::parse(text), range),
-            Value::Int(number) if *number >= 0 => {
-                let hint = format!("name the unit, for example \"{number}s\"");
-                self.wrong_type_because(slot, wanted, hint);
-                None
-            }
-            _ => {
-                self.wrong_type(slot, wanted, "15s");
-                None
-            }
-        }
-    }
-
-    /// A number of bytes within `range`.
-    pub fn size(&mut self, slot: &Slot<'_>, range: &RangeInclusive<ByteSize>) -> Option<ByteSize> {
-        match &slot.tree.value {
-            Value::String(text) => self.unit(slot, text, ByteSize::parse(text), range),
-            Value::Int(number) => match u64::try_from(*number).map(ByteSize) {
-                Ok(size) if range.contains(&size) => Some(size),
-                _ => {
-                    self.out_of_range(slot, number, range);
-                    None
-                }
-            },
-            _ => {
-                self.wrong_type(slot, "a size", "512Mi");
-                None
-            }
-        }
-    }
-
-    /// A share of CPU within `range`.
-    pub fn percent(
-        &mut self,
-        slot: &Slot<'_>,
-        range: &RangeInclusive<CpuPercent>,
-    ) -> Option<CpuPercent> {
-        match &slot.tree.value {
-            Value::String(text) => self.unit(slot, text, CpuPercent::parse(text), range),
-            Value::Int(number) if *number > 0 => {
-                let hint = format!("write percent of one CPU, for example \"{number}%\"");
-                self.wrong_type_because(slot, "a share of CPU", hint);
-                None
-            }
-            _ => {
-                self.wrong_type(slot, "a share of CPU", "\"150%\"");
-                None
-            }
-        }
-    }
-
-    fn unit<T: PartialOrd + Display>(
-        &mut self,
-        slot: &Slot<'_>,
-        text: &str,
-        parsed: Result<T, UnitError>,
-        range: &RangeInclusive<T>,
-    ) -> Option<T> {
-        match parsed {
-            Ok(value) if range.contains(&value) => return Some(value),
-            Ok(_) => self.out_of_range(slot, text, range),
-            Err(error) => {
-                let found = text.to_owned();
-                let kind = SpecErrorKind::Unit { found, error };
-                self.note(SpecError::new(kind, &slot.path, slot.tree.span));
-            }
-        }
-        None
-    }
-
-    fn out_of_range<T: Display>(
-        &mut self,
-        slot: &Slot<'_>,
-        found: impl Display,
-        range: &RangeInclusive<T>,
-    ) {
-        let kind = SpecErrorKind::OutOfRange {
-            found: found.to_string(),
-            least: range.start().to_string(),
-            most: range.end().to_string(),
-        };
-        self.note(SpecError::new(kind, &slot.path, slot.tree.span));
-    }
-
-    /// One word of a table.
-    pub fn choice<T: Copy>(&mut self, slot: &Slot<'_>, table: &[(&'static str, T)]) -> Option<T> {
-        let words = || table.iter().map(|(word, _)| *word);
-        let Value::String(text) = &slot.tree.value else {
-            let example = words().next().unwrap_or_default();
-            self.wrong_type(slot, "a word", example);
-            return None;
-        };
-        let found = table.iter().find(|(word, _)| word == text);
-        if found.is_none() {
-            self.unknown_value(slot, text, &words().collect::<Vec<_>>());
-        }
-        found.map(|(_, value)| *value)
-    }
-
-    /// Notes a word that is none of `words`.
-    pub fn unknown_value(&mut self, slot: &Slot<'_>, found: &str, words: &[&'static str]) {
-        let kind = SpecErrorKind::UnknownValue {
-            found: found.to_owned(),
-            allowed: alternatives(words),
-        };
-        let mut error = SpecError::new(kind, &slot.path, slot.tree.span);
-        error.hint = nearest(found, words.iter().copied()).map(did_you_mean);
-        self.note(error);
     }
 }
 
@@ -481,9 +326,4 @@ fn scalar(value: &Value) -> String {
         Value::Float(number) => number.to_string(),
         _ => String::new(),
     }
-}
-
-/// Thousandths as a decimal number: 1500 is `1.5`.
-fn decimal(thousandths: u32) -> String {
-    (f64::from(thousandths) / 1000.0).to_string()
 }
