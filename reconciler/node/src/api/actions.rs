@@ -1,0 +1,91 @@
+//! Restart, pause, resume: who asks is judged first, and put on record either way.
+
+use http_body_util::{BodyExt, Limited};
+use osmoda_core::name::AgentName;
+
+use super::{
+    caller::Caller,
+    limits::{BODY_BYTES_MAX, REASON_BYTES_MAX},
+    respond::{self, Answer, Problem},
+    route::Verb,
+    server::Shared,
+    types::PauseRequest,
+};
+use crate::handle::Command;
+
+/// Carries out a command, or refuses it.
+pub(super) async fn act<B>(
+    shared: &Shared,
+    caller: &Caller,
+    verb: Verb,
+    agent: Option<AgentName>,
+    body: B,
+) -> Result<Answer, Problem>
+where
+    B: hyper::body::Body<Data = hyper::body::Bytes>,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    if let Err(refusal) = shared.authorizer.may_act(caller) {
+        let refused = command(verb, agent, PauseRequest::default())?;
+        tracing::warn!(uid = caller.uid, pid = caller.pid, verb = refused.verb(), reason = %refusal, "command refused");
+        // That the loop is gone does not make the refusal any less final.
+        let _ = shared.handle.refused(refused, caller.actor()).await;
+        return Err(Problem::forbidden(refusal.to_string()).hint(
+            "ask root, or be named under operators of the Node in the specs; the attempt is on record",
+        ));
+    }
+    let bytes = read_body(body).await?;
+    let wanted = command(verb, agent, request(verb, &bytes)?)?;
+    let accepted = shared.handle.command(wanted, caller.actor()).await?;
+    Ok(respond::found(&accepted))
+}
+
+fn command(
+    verb: Verb,
+    agent: Option<AgentName>,
+    request: PauseRequest,
+) -> Result<Command, Problem> {
+    match (verb, agent) {
+        (Verb::Restart, Some(agent)) => Ok(Command::Restart { agent }),
+        (Verb::Restart, None) => Err(Problem::not_found("all agents cannot be restarted at once")
+            .hint("name the agent: POST /v1/agents/NAME/restart")),
+        (Verb::Pause, agent) => Ok(Command::Pause { agent, reason: request.reason }),
+        (Verb::Resume, agent) => Ok(Command::Resume { agent }),
+    }
+}
+
+/// Only a pause has something to say; the other bodies are empty, or an empty object.
+fn request(verb: Verb, bytes: &[u8]) -> Result<PauseRequest, Problem> {
+    if bytes.trim_ascii().is_empty() {
+        return Ok(PauseRequest::default());
+    }
+    let request: PauseRequest = serde_json::from_slice(bytes).map_err(|error| {
+        Problem::invalid(format!("the body cannot be read: {error}"))
+            .hint("leave it empty; a pause takes {\"reason\": \"why\"}")
+    })?;
+    if verb != Verb::Pause && !request.reason.is_empty() {
+        return Err(Problem::invalid("only a pause takes a reason"));
+    }
+    if request.reason.len() > REASON_BYTES_MAX {
+        return Err(Problem::invalid(format!(
+            "the reason has {} bytes; at most {REASON_BYTES_MAX} are allowed",
+            request.reason.len()
+        )));
+    }
+    Ok(request)
+}
+
+/// The whole body, within its bound.
+pub(super) async fn read_body<B>(body: B) -> Result<hyper::body::Bytes, Problem>
+where
+    B: hyper::body::Body<Data = hyper::body::Bytes>,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    match Limited::new(body, BODY_BYTES_MAX).collect().await {
+        Ok(collected) => Ok(collected.to_bytes()),
+        Err(error) if error.is::<http_body_util::LengthLimitError>() => {
+            Err(Problem::too_large(format!("the body has more than {BODY_BYTES_MAX} bytes")))
+        }
+        Err(error) => Err(Problem::invalid(format!("the body did not arrive: {error}"))),
+    }
+}

@@ -1,0 +1,340 @@
+//! The objects of the API, and so of `-o json`: contracts, versioned by `apiVersion`.
+
+use std::collections::BTreeMap;
+
+use osmoda_core::{
+    diff::Difference,
+    observed::Generation,
+    status::{Condition, Phase},
+};
+use serde::{Deserialize, Serialize};
+
+/// Every agent, and the node they run on: `osmoda status -o json`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AgentList {
+    /// `osmoda/v1`.
+    pub api_version: String,
+    /// `AgentList`.
+    pub kind: String,
+    /// The machine and the daemon.
+    pub node: NodeStatus,
+    /// Agents, by name.
+    pub items: Vec<AgentObject>,
+}
+
+/// One agent: what it should be and what it is.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AgentObject {
+    /// `osmoda/v1`.
+    pub api_version: String,
+    /// `Agent`.
+    pub kind: String,
+    /// Name and labels.
+    pub metadata: Metadata,
+    /// `spec` of the desired manifest, as its author wrote it.
+    pub spec: serde_json::Value,
+    /// What it is.
+    pub status: AgentStatus,
+}
+
+/// Name and labels of an agent.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Metadata {
+    /// Name.
+    pub name: String,
+    /// Labels.
+    pub labels: BTreeMap<String, String>,
+    /// Number of the desired generation; 0 until it has one.
+    pub generation: u64,
+}
+
+/// Observed state of an agent.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AgentStatus {
+    /// Where it is in its life.
+    pub phase: Phase,
+    /// It does its work.
+    pub ready: bool,
+    /// One line for people; may be empty.
+    pub message: String,
+    /// Main process.
+    pub pid: Option<u32>,
+    /// `$INVOCATION_ID` of the instance.
+    pub invocation: Option<String>,
+    /// Start of the instance (RFC 3339).
+    pub started_at: Option<String>,
+    /// How long it has run, in milliseconds.
+    pub uptime_ms: Option<u64>,
+    /// Restarts after a failure since the generation changed.
+    pub restarts: u64,
+    /// How the last instance ended.
+    pub last_exit: Option<LastExitStatus>,
+    /// Desired, active and last known good generation.
+    pub generation: GenerationStatus,
+    /// The generation that was acted on last.
+    pub observed_generation: u64,
+    /// Memory and CPU; absent where not measured.
+    pub resources: Option<ResourceStatus>,
+    /// What happens next by itself.
+    pub next_action: Option<NextAction>,
+    /// Open incident.
+    pub incident: Option<String>,
+    /// Aspects of its state.
+    pub conditions: Vec<Condition>,
+    /// Fields of its spec that this version accepts and does not enforce yet.
+    pub not_enforced: Vec<String>,
+    /// File its spec was read from.
+    pub file: Option<String>,
+}
+
+/// How the last instance ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LastExitStatus {
+    /// Exit code.
+    pub code: Option<i32>,
+    /// Signal number.
+    pub signal: Option<i32>,
+    /// CamelCase word.
+    pub reason: String,
+    /// When (RFC 3339).
+    pub at: String,
+}
+
+/// Which generations matter to an agent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct GenerationStatus {
+    /// What the spec asks for; absent until it has a number.
+    pub desired: Option<Generation>,
+    /// What the profile points to.
+    pub active: Option<Generation>,
+    /// What was proven; absent until verdicts exist.
+    pub last_known_good: Option<Generation>,
+}
+
+/// Use of resources by an agent's process tree.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ResourceStatus {
+    /// Memory, in bytes.
+    pub memory_bytes: Option<u64>,
+    /// CPU over the last measurement, in percent of one CPU.
+    pub cpu_percent: Option<u32>,
+}
+
+/// What happens next by itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NextAction {
+    /// What.
+    pub what: String,
+    /// When (RFC 3339).
+    pub at: String,
+    /// In how many milliseconds; 0 if it is due.
+    pub in_ms: u64,
+}
+
+/// The machine and the daemon.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NodeStatus {
+    /// Name in the ledger.
+    pub name: String,
+    /// Version of the daemon.
+    pub version: String,
+    /// Process id of the daemon.
+    pub pid: u32,
+    /// native or systemd.
+    pub runtime: String,
+    /// Where the desired state is read from.
+    pub specs: String,
+    /// How long the daemon has run, in milliseconds.
+    pub uptime_ms: u64,
+    /// Whether all agents are paused, and why.
+    pub paused: Option<String>,
+    /// The audit ledger.
+    pub ledger: LedgerStatus,
+    /// Errors of the newest specs, by file; what was valid before is in force.
+    pub spec_errors: Vec<SpecErrorStatus>,
+    /// Fields of the node's spec that this version accepts and does not enforce yet.
+    pub not_enforced: Vec<String>,
+}
+
+/// A spec file that was refused.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SpecErrorStatus {
+    /// File.
+    pub file: String,
+    /// `line:column: sentence`.
+    pub errors: Vec<String>,
+}
+
+/// The audit ledger.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LedgerStatus {
+    /// Origin of the log.
+    pub origin: String,
+    /// Entries.
+    pub size: u64,
+    /// RFC 6962 root, hex.
+    pub root: String,
+    /// Chain head, hex.
+    pub chain: String,
+    /// Why entries cannot be written at the moment; they are kept and follow.
+    pub degraded: Option<String>,
+}
+
+/// Desired against observed: `osmoda status --diff -o json`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DiffReport {
+    /// No agent differs.
+    pub in_sync: bool,
+    /// Agents with their differences; an agent in sync has none.
+    pub agents: Vec<AgentDiff>,
+    /// Differences of the system's generation.
+    pub system: BTreeMap<String, String>,
+}
+
+/// Differences of one agent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AgentDiff {
+    /// Name.
+    pub name: String,
+    /// The fields that differ.
+    pub differences: Vec<Difference>,
+}
+
+/// What a reconcile would do now: `osmoda plan -o json`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PlanReport {
+    /// In the order in which they would be taken, agent by agent.
+    pub steps: Vec<PlanStep>,
+}
+
+/// One step of a plan.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PlanStep {
+    /// Whose.
+    pub agent: String,
+    /// Activate, Start, Stop, Remove.
+    pub action: String,
+    /// Why.
+    pub reason: String,
+    /// State before, for people.
+    pub from: String,
+    /// State after, for people.
+    pub to: String,
+    /// When, in milliseconds from now; 0: at once.
+    pub in_ms: u64,
+}
+
+/// Answer to a command.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Accepted {
+    /// Always true; a refusal is an [`ErrorObject`].
+    pub accepted: bool,
+    /// Ledger entry that records the command; absent while recording is degraded.
+    pub seq: Option<u64>,
+}
+
+/// An entry of the ledger: `osmoda events -o json` and /v1/ledger/entries.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EntryObject {
+    /// Sequence number, from 0.
+    pub seq: u64,
+    /// RFC 6962 leaf hash, hex.
+    pub leaf: String,
+    /// The entry; null if its body was pruned or redacted.
+    pub entry: serde_json::Value,
+}
+
+/// Entries in the order of the ledger: `osmoda events -o json` and /v1/ledger/entries.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EntryList {
+    /// The entries asked for.
+    pub items: Vec<EntryObject>,
+    /// Entries in the ledger: the next one gets this number.
+    pub size: u64,
+}
+
+/// The end of the ledger: `osmoda ledger head -o json`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LedgerHead {
+    /// Origin of the log.
+    pub origin: String,
+    /// Entries.
+    pub size: u64,
+    /// RFC 6962 root, hex.
+    pub root: String,
+    /// Chain head, hex.
+    pub chain: String,
+    /// Newest signed checkpoint; absent until one was signed.
+    pub checkpoint: Option<CheckpointStatus>,
+    /// Entries that no copy outside this machine vouches for.
+    pub unanchored: u64,
+}
+
+/// A signed checkpoint.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CheckpointStatus {
+    /// Entries that it covers.
+    pub size: u64,
+    /// When (RFC 3339).
+    pub signed_at: String,
+}
+
+/// Output of an agent: `osmoda logs -o json`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LogText {
+    /// Whose.
+    pub agent: String,
+    /// Of the instance before the latest one.
+    pub previous: bool,
+    /// Oldest first; bytes that are not UTF-8 are replaced.
+    pub lines: Vec<String>,
+}
+
+/// One line of output as it comes: an event of `?follow=1`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LogLine {
+    /// Without its end of line.
+    pub line: String,
+}
+
+/// Body of a pause.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct PauseRequest {
+    /// Why, for those who come after; may be empty.
+    pub reason: String,
+}
+
+/// An error: stable code, message, and what to do next.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ErrorObject {
+    /// Stable CamelCase word: NotFound, Forbidden, InvalidRequest, Unavailable, Internal.
+    pub code: String,
+    /// What failed, on what, and why.
+    pub message: String,
+    /// What to do next; may be empty.
+    pub hint: String,
+}
