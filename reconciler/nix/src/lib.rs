@@ -9,4 +9,5 @@
 pub mod bundle;
 pub mod eval;
 pub mod profile;
+pub mod profiles;
 pub mod store_path;

@@ -1,0 +1,248 @@
+//! Profiles in memory, for simulations: the same rules without a disk, and faults on demand.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    path::{Path, PathBuf},
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use osmoda_core::{digest::Digest, name::AgentName, observed::Generation};
+
+use super::{Profiles, superfluous};
+use crate::{
+    bundle::{BundleError, bundle_path},
+    profile::ProfileError,
+};
+
+/// Where bundles pretend to be.
+const BUNDLES: &str = "/memory/bundles";
+
+/// [`Profiles`] in memory. Shared by reference; every call is one step for all others.
+#[derive(Debug, Default)]
+pub struct MemoryProfiles {
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    profiles: BTreeMap<AgentName, Entries>,
+    /// Manifests by the path of their bundle.
+    bundles: BTreeMap<String, String>,
+    /// Changes that will fail, as on a full disk.
+    failures: u32,
+}
+
+#[derive(Debug, Default)]
+struct Entries {
+    active: Option<u64>,
+    generations: BTreeMap<u64, String>,
+}
+
+impl MemoryProfiles {
+    /// No agents.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Makes the next `count` changes fail with ENOSPC, before anything is changed.
+    pub fn fail_next(&self, count: u32) {
+        self.state().failures = count;
+    }
+
+    /// Spoils a bundle: whoever uses it finds it damaged. Gives whether there is one.
+    pub fn damage(&self, generation: &Generation) -> bool {
+        match self.state().bundles.get_mut(&generation.store_path) {
+            Some(manifest) => {
+                manifest.push('!');
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Makes a generation active without a check, as a person with nix-env does. Gives whether
+    /// there is one of that number.
+    pub fn switch_from_outside(&self, agent: &AgentName, number: u64) -> bool {
+        let mut state = self.state();
+        let entries = state.profiles.get_mut(agent);
+        let Some(entries) = entries.filter(|e| e.generations.contains_key(&number)) else {
+            return false;
+        };
+        entries.active = Some(number);
+        true
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The state, for a change that may have to fail.
+    fn change(&self, path: &Path) -> Result<MutexGuard<'_, State>, ProfileError> {
+        let mut state = self.state();
+        if state.failures > 0 {
+            state.failures -= 1;
+            return Err(ProfileError::Io {
+                operation: "write",
+                path: path.to_path_buf(),
+                source: io::ErrorKind::StorageFull.into(),
+            });
+        }
+        Ok(state)
+    }
+}
+
+impl State {
+    fn read(&self, store_path: &str) -> Result<&str, BundleError> {
+        let path = PathBuf::from(store_path);
+        let Some(manifest) = self.bundles.get(store_path) else {
+            return Err(BundleError::Io {
+                operation: "read",
+                path,
+                source: io::ErrorKind::NotFound.into(),
+            });
+        };
+        let found = Digest::of(manifest.as_bytes());
+        if store_path.starts_with(&format!("{BUNDLES}/{found}-")) {
+            Ok(manifest)
+        } else {
+            Err(BundleError::Damaged { path, found })
+        }
+    }
+
+    /// Forgets the bundles that no generation of any agent refers to.
+    fn sweep(&mut self) {
+        let used: BTreeSet<&String> = self
+            .profiles
+            .values()
+            .flat_map(|entries| entries.generations.values())
+            .collect();
+        self.bundles.retain(|path, _| used.contains(path));
+    }
+}
+
+impl Entries {
+    fn list(&self) -> Vec<Generation> {
+        let generations = self.generations.iter();
+        generations
+            .map(|(number, store_path)| Generation {
+                number: *number,
+                store_path: store_path.clone(),
+            })
+            .collect()
+    }
+
+    fn get(&self, number: u64) -> Option<Generation> {
+        self.generations.get(&number).map(|store_path| Generation {
+            number,
+            store_path: store_path.clone(),
+        })
+    }
+
+    /// As [`crate::profile::Profile::set`].
+    fn set(&mut self, store_path: &str) -> Generation {
+        let highest = self.generations.last_key_value();
+        let number = match highest {
+            Some((number, target)) if target == store_path => *number,
+            Some((number, _)) => number + 1,
+            None => 1,
+        };
+        self.generations.insert(number, store_path.to_owned());
+        self.active = Some(number);
+        Generation {
+            number,
+            store_path: store_path.to_owned(),
+        }
+    }
+}
+
+fn profile_path(agent: &AgentName) -> PathBuf {
+    Path::new("/memory/profiles").join(agent.as_str())
+}
+
+impl Profiles for MemoryProfiles {
+    fn active(&self, agent: &AgentName) -> Result<Option<Generation>, ProfileError> {
+        let state = self.state();
+        let entries = state.profiles.get(agent);
+        Ok(entries.and_then(|entries| entries.get(entries.active?)))
+    }
+
+    fn list(&self, agent: &AgentName) -> Result<Vec<Generation>, ProfileError> {
+        let state = self.state();
+        Ok(state.profiles.get(agent).map_or(Vec::new(), Entries::list))
+    }
+
+    fn activate(&self, agent: &AgentName, manifest: &str) -> Result<Generation, ProfileError> {
+        let path = bundle_path(Path::new(BUNDLES), agent, manifest);
+        let mut state = self.change(&path)?;
+        let store_path = path.display().to_string();
+        if state.bundles.contains_key(&store_path) {
+            state.read(&store_path)?;
+        }
+        state
+            .bundles
+            .insert(store_path.clone(), manifest.to_owned());
+        let entries = state.profiles.entry(agent.clone()).or_default();
+        match entries.active.and_then(|number| entries.get(number)) {
+            Some(active) if active.store_path == store_path => Ok(active),
+            _ => Ok(entries.set(&store_path)),
+        }
+    }
+
+    fn manifest(&self, generation: &Generation) -> Result<String, ProfileError> {
+        Ok(self.state().read(&generation.store_path)?.to_owned())
+    }
+
+    fn switch(&self, agent: &AgentName, to: &Generation) -> Result<(), ProfileError> {
+        let profile = profile_path(agent);
+        let mut state = self.change(&profile)?;
+        let number = to.number;
+        let found = state
+            .profiles
+            .get(agent)
+            .and_then(|entries| entries.get(number));
+        let Some(found) = found else {
+            return Err(ProfileError::NoSuchGeneration { profile, number });
+        };
+        if found != *to {
+            return Err(ProfileError::TargetChanged {
+                profile,
+                number,
+                expected: to.store_path.clone(),
+                found: found.store_path,
+            });
+        }
+        state.read(&to.store_path)?;
+        state.profiles.entry(agent.clone()).or_default().active = Some(number);
+        Ok(())
+    }
+
+    fn prune(
+        &self,
+        agent: &AgentName,
+        keep: u32,
+        protected: &[u64],
+    ) -> Result<Vec<u64>, ProfileError> {
+        let mut state = self.change(&profile_path(agent))?;
+        let Some(entries) = state.profiles.get_mut(agent) else {
+            return Ok(Vec::new());
+        };
+        let numbers = superfluous(&entries.list(), entries.active, keep, protected);
+        entries
+            .generations
+            .retain(|number, _| !numbers.contains(number));
+        state.sweep();
+        Ok(numbers)
+    }
+
+    fn remove(&self, agent: &AgentName) -> Result<(), ProfileError> {
+        let mut state = self.change(&profile_path(agent))?;
+        state.profiles.remove(agent);
+        state.sweep();
+        Ok(())
+    }
+
+    fn agents(&self) -> Result<Vec<AgentName>, ProfileError> {
+        Ok(self.state().profiles.keys().cloned().collect())
+    }
+}

@@ -1,0 +1,141 @@
+//! Profiles as Nix lays them out, with bundles below the state directory.
+
+use std::{
+    collections::BTreeSet,
+    fs::DirBuilder,
+    os::unix::fs::DirBuilderExt as _,
+    path::{Path, PathBuf},
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use osmoda_core::{name::AgentName, observed::Generation};
+
+use super::{Profiles, superfluous};
+use crate::{
+    bundle::{self, read_bundle, verify_bundle, write_bundle},
+    profile::{Profile, ProfileError, profiles_in},
+};
+
+/// The real [`Profiles`]. One daemon owns a bundle directory; the profiles may be changed by
+/// others (nix-env) at any time.
+#[derive(Debug)]
+pub struct SymlinkProfiles {
+    profile_dir: PathBuf,
+    bundle_dir: PathBuf,
+    /// Held from the writing of a bundle until a generation refers to it, and while bundles
+    /// without a generation are removed.
+    writing: Mutex<()>,
+}
+
+impl SymlinkProfiles {
+    /// Profiles in `profile_dir` with bundles in `bundle_dir`; both are created if need be,
+    /// with mode 0755 (profiles hold no secret, and nix-env's users look at them) and 0700.
+    ///
+    /// # Errors
+    /// [`ProfileError::Io`] if they cannot be.
+    pub fn new(profile_dir: &Path, bundle_dir: &Path) -> Result<Self, ProfileError> {
+        Ok(Self {
+            profile_dir: directory(profile_dir, 0o755)?,
+            bundle_dir: directory(bundle_dir, 0o700)?,
+            writing: Mutex::new(()),
+        })
+    }
+
+    fn profile(&self, agent: &AgentName) -> Profile {
+        Profile::new(&self.profile_dir, agent.clone())
+    }
+
+    /// A panic elsewhere left at most a bundle without a generation.
+    fn writing(&self) -> MutexGuard<'_, ()> {
+        self.writing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Removes the agent's bundles that none of its generations refers to. `writing` is held.
+    fn sweep(&self, agent: &AgentName) -> Result<(), ProfileError> {
+        let used: BTreeSet<PathBuf> = self
+            .list(agent)?
+            .into_iter()
+            .map(|generation| generation.store_path.into())
+            .collect();
+        bundle::remove_unused(&self.bundle_dir, agent, |path| used.contains(path))?;
+        Ok(())
+    }
+}
+
+/// Creates a directory and gives its absolute path, for links must not depend on where we are.
+fn directory(path: &Path, mode: u32) -> Result<PathBuf, ProfileError> {
+    let failed = |operation| {
+        move |source| ProfileError::Io {
+            operation,
+            path: path.to_path_buf(),
+            source,
+        }
+    };
+    let mut builder = DirBuilder::new();
+    builder.recursive(true).mode(mode);
+    builder.create(path).map_err(failed("create"))?;
+    path.canonicalize().map_err(failed("find"))
+}
+
+impl Profiles for SymlinkProfiles {
+    fn active(&self, agent: &AgentName) -> Result<Option<Generation>, ProfileError> {
+        self.profile(agent).active()
+    }
+
+    fn list(&self, agent: &AgentName) -> Result<Vec<Generation>, ProfileError> {
+        self.profile(agent).list()
+    }
+
+    fn activate(&self, agent: &AgentName, manifest: &str) -> Result<Generation, ProfileError> {
+        let _writing = self.writing();
+        let path = write_bundle(&self.bundle_dir, agent, manifest)?;
+        let profile = self.profile(agent);
+        match profile.active()? {
+            Some(active) if Path::new(&active.store_path) == path => Ok(active),
+            _ => profile.set(&path),
+        }
+    }
+
+    fn manifest(&self, generation: &Generation) -> Result<String, ProfileError> {
+        Ok(read_bundle(Path::new(&generation.store_path))?)
+    }
+
+    fn switch(&self, agent: &AgentName, to: &Generation) -> Result<(), ProfileError> {
+        let path = Path::new(&to.store_path);
+        let profile = self.profile(agent);
+        // Of a generation that is not there, its missing bundle is not the news.
+        if profile.list()?.contains(to) {
+            verify_bundle(path)?;
+        }
+        profile.switch_to(to.number, path)
+    }
+
+    fn prune(
+        &self,
+        agent: &AgentName,
+        keep: u32,
+        protected: &[u64],
+    ) -> Result<Vec<u64>, ProfileError> {
+        let _writing = self.writing();
+        let profile = self.profile(agent);
+        let active = profile.active()?.map(|generation| generation.number);
+        let numbers = superfluous(&profile.list()?, active, keep, protected);
+        let deleted = if numbers.is_empty() {
+            numbers
+        } else {
+            profile.delete(&numbers)?
+        };
+        self.sweep(agent)?;
+        Ok(deleted)
+    }
+
+    fn remove(&self, agent: &AgentName) -> Result<(), ProfileError> {
+        let _writing = self.writing();
+        self.profile(agent).remove()?;
+        self.sweep(agent)
+    }
+
+    fn agents(&self) -> Result<Vec<AgentName>, ProfileError> {
+        profiles_in(&self.profile_dir)
+    }
+}
