@@ -39,7 +39,7 @@ use crate::{
 };
 
 pub use self::open::{CHECKED_AT_START, Opened};
-pub(crate) use self::open::{is_origin, read_log};
+pub(crate) use self::open::{is_origin, read_log, sync_directory};
 pub use self::reset::Reset;
 
 /// When a commit counts as written.

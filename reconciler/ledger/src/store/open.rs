@@ -11,7 +11,7 @@ use std::{
 };
 
 use osmoda_core::digest::Digest;
-use rusqlite::{Connection, OpenFlags, config::DbConfig};
+use rusqlite::{Connection, OpenFlags};
 
 use super::{
     OpenOptions, Position, Store, Synchronous,
@@ -23,7 +23,7 @@ use crate::{
     audit::{Audit, Row},
     entry::{Commit, MAX_ORIGIN, clamp},
     error::{Damage, LastGood, OpenError, Severity},
-    query,
+    query, reader,
     tlog::{self, Frontier},
 };
 
@@ -52,8 +52,8 @@ impl Store {
         if is_absent(path)? {
             return create(path, author, synchronous, None);
         }
-        let (connection, found) = open_sound(path)?;
-        finish(connection, path, author, found, synchronous)
+        let found = inspect(path)?;
+        finish(path, author, found, synchronous)
     }
 
     /// Like [`Store::open`], but a damaged file is set aside, untouched, and a new log begun
@@ -71,9 +71,9 @@ impl Store {
                     reset: None,
                 });
             }
-            Ok(false) => match open_sound(path) {
-                Ok((connection, found)) => {
-                    let ledger = finish(connection, path, author, found, synchronous)?;
+            Ok(false) => match inspect(path) {
+                Ok(found) => {
+                    let ledger = finish(path, author, found, synchronous)?;
                     return Ok(Opened {
                         ledger,
                         reset: None,
@@ -240,23 +240,12 @@ struct Found {
     position: Position,
 }
 
-/// Opens a file that exists, and reads its tail. Nothing is written before it proved sound.
-fn open_sound(path: &Path) -> Result<(Connection, Found), OpenError> {
+/// Reads the tail of a file that exists, changing nothing: it may have to be set aside as it is.
+fn inspect(path: &Path) -> Result<Found, OpenError> {
     check_sqlite()?;
     check_file(path)?;
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let opened = Connection::open_with_flags(path, flags);
-    let connection = opened.map_err(|error| refuse(path, error.into()))?;
-    let found = (|| {
-        // Closing must not move the write-ahead log of a file that is to be left untouched.
-        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
-        schema::distrust(&connection)?;
-        inspect(&connection)
-    })();
-    match found {
-        Ok(found) => Ok((connection, found)),
-        Err(trouble) => Err(refuse(path, trouble)),
-    }
+    let connection = reader::connect(path).map_err(|error| refuse(path, error.into()))?;
+    read_tail(&connection).map_err(|trouble| refuse(path, trouble))
 }
 
 /// Why a file is not opened.
@@ -285,7 +274,7 @@ fn refuse(path: &Path, trouble: Trouble) -> OpenError {
 }
 
 /// Checks tables, origin, the last entries and the frontier.
-fn inspect(connection: &Connection) -> Result<Found, Trouble> {
+fn read_tail(connection: &Connection) -> Result<Found, Trouble> {
     if let Err(reason) = schema::check(connection)? {
         return Err(Trouble::Damage(Damage::new(reason)));
     }
@@ -376,21 +365,22 @@ fn check_tail(
     Ok(audit)
 }
 
-/// A sound file becomes a store.
+/// Opens a file that was found sound for writing.
 fn finish(
-    connection: Connection,
     path: &Path,
     mut author: Author,
     found: Found,
     synchronous: Synchronous,
 ) -> Result<Store, OpenError> {
-    let prepared = (|| {
-        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let opened = Connection::open_with_flags(path, flags).and_then(|connection| {
+        schema::distrust(&connection)?;
         connection.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
         schema::prepare_writer(&connection, synchronous)?;
-        schema::restore_triggers(&connection)
-    })();
-    prepared.map_err(|error| refuse(path, Trouble::Sqlite(error)))?;
+        schema::restore_triggers(&connection)?;
+        Ok(connection)
+    });
+    let connection = opened.map_err(|error| refuse(path, error.into()))?;
     author.origin = found.origin;
     Ok(Store {
         connection,
@@ -449,8 +439,8 @@ fn create(
     }
     fs::rename(&draft, path).map_err(io)?;
     sync_directory(path).map_err(io)?;
-    let (connection, found) = open_sound(path)?;
-    finish(connection, path, author, found, synchronous)
+    let found = inspect(path)?;
+    finish(path, author, found, synchronous)
 }
 
 fn build(path: &Path, origin: &str) -> rusqlite::Result<Connection> {

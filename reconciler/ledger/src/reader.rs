@@ -1,0 +1,109 @@
+//! Reads a ledger through a connection of its own, also while the daemon writes to it.
+
+use std::{collections::BTreeMap, fs, path::Path};
+
+use rusqlite::{Connection, OpenFlags, config::DbConfig};
+
+use crate::{
+    error::ReadError,
+    query::{self, AgentPage, Record},
+    store::schema,
+};
+
+/// A read-only connection. It blocks; call it from where blocking is allowed.
+pub struct Reader {
+    connection: Connection,
+}
+
+impl Reader {
+    /// Opens the ledger at `path` for reading.
+    ///
+    /// # Errors
+    /// [`ReadError::Sqlite`].
+    pub fn open(path: &Path) -> Result<Self, ReadError> {
+        let connection = connect(path)?;
+        Ok(Self { connection })
+    }
+
+    /// At most `limit` entries from `from` on, oldest first.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub fn entries(&self, from: u64, limit: u64) -> Result<Vec<Record>, ReadError> {
+        query::entries(&self.connection, from, limit)
+    }
+
+    /// The entry `seq`, if there is one.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub fn entry(&self, seq: u64) -> Result<Option<Record>, ReadError> {
+        let found = query::entries(&self.connection, seq, 1)?;
+        Ok(found.into_iter().find(|record| record.seq == seq))
+    }
+
+    /// The last `count` entries, oldest first.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub fn tail(&self, count: u64) -> Result<Vec<Record>, ReadError> {
+        query::tail(&self.connection, count)
+    }
+
+    /// At most `limit` entries of `agent` before the entry `before` (u64::MAX: the newest),
+    /// newest first. It looks at [`query::AGENT_SCAN_MAX`] rows at most; go on from
+    /// [`AgentPage::reached`].
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub fn by_agent(&self, agent: &str, before: u64, limit: usize) -> Result<AgentPage, ReadError> {
+        query::by_agent(&self.connection, agent, before, limit)
+    }
+
+    /// All state whose key begins with `prefix`.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub fn state(&self, prefix: &str) -> Result<BTreeMap<String, Vec<u8>>, ReadError> {
+        query::state(&self.connection, prefix)
+    }
+
+    pub(crate) fn connection(&self) -> &Connection {
+        &self.connection
+    }
+}
+
+/// A read-only connection that changes neither the file nor its write-ahead log. Where there
+/// is no such log it is opened as immutable, so that nothing is made beside it either and a
+/// copy on a read-only mount can be read.
+pub(crate) fn connect(path: &Path) -> rusqlite::Result<Connection> {
+    let mut wal = path.as_os_str().to_owned();
+    wal.push("-wal");
+    let immutable = fs::symlink_metadata(wal).is_err();
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY
+        | OpenFlags::SQLITE_OPEN_NO_MUTEX
+        | OpenFlags::SQLITE_OPEN_URI;
+    let connection = Connection::open_with_flags(uri(path, immutable), flags)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+    schema::distrust(&connection)?;
+    Ok(connection)
+}
+
+/// `file:` and the path, percent-encoded (sqlite.org/uri.html).
+fn uri(path: &Path, immutable: bool) -> String {
+    use std::os::unix::ffi::OsStrExt as _;
+    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let mut uri = String::from("file://");
+    for &byte in absolute.as_os_str().as_bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'-' | b'_' | b'.' | b'~' => {
+                uri.push(char::from(byte));
+            }
+            _ => uri.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    if immutable {
+        uri.push_str("?immutable=1");
+    }
+    uri
+}

@@ -1,0 +1,306 @@
+//! The ledger for many: a handle whose commits one thread writes, grouped.
+//!
+//! The writer takes what is queued the moment it is free and writes it as one transaction with
+//! one fsync; it never waits for more. So a single append costs one fsync and two thread
+//! switches, and a thousand at once cost one fsync too. The queue is bounded by
+//! [`QUEUE_MAX`]; beyond that, [`Ledger::append`] waits for room.
+//!
+//! When nothing has come for [`IDLE`], the writer moves the write-ahead log into the database,
+//! so that no commit has to pay for it.
+
+use std::{
+    collections::VecDeque,
+    path::{Path, PathBuf},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    thread,
+    time::Duration,
+};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
+
+use crate::{
+    backup,
+    entry::{Appended, Commit},
+    error::{CommitError, OpenError, ReadError},
+    reader::Reader,
+    store::{Head, OpenOptions, Opened, Position, Store},
+};
+
+/// Most commits that wait to be written, and most of one transaction.
+pub const QUEUE_MAX: usize = 1024;
+/// How long nothing must have come before housekeeping begins.
+pub const IDLE: Duration = Duration::from_millis(200);
+
+type Answer = Result<Vec<Appended>, CommitError>;
+
+/// A handle to the open ledger. Clones share one writer, which ends with the last of them.
+#[derive(Clone)]
+pub struct Ledger {
+    shared: Arc<Shared>,
+    /// Closes the queue when the last handle goes.
+    _closer: Arc<Closer>,
+}
+
+/// What the handles and the writer share.
+struct Shared {
+    origin: String,
+    path: Option<PathBuf>,
+    queue: Mutex<Queue>,
+    wake: Condvar,
+    room: Arc<Semaphore>,
+    position: Mutex<Position>,
+    size: watch::Sender<u64>,
+    /// Becomes true when the writer has closed the file.
+    ended: watch::Sender<bool>,
+}
+
+#[derive(Default)]
+struct Queue {
+    requests: VecDeque<Request>,
+    closed: bool,
+}
+
+struct Request {
+    commit: Commit,
+    answer: oneshot::Sender<Answer>,
+    _room: OwnedSemaphorePermit,
+}
+
+struct Closer(Arc<Shared>);
+
+impl Drop for Closer {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
+impl Ledger {
+    /// Opens or makes the ledger at `path` and starts its writer.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    pub fn open(path: &Path, options: OpenOptions) -> Result<Self, OpenError> {
+        Self::start(Store::open(path, options)?)
+    }
+
+    /// Like [`Ledger::open`], but sets a damaged file aside and begins anew.
+    ///
+    /// # Errors
+    /// As [`Store::open_or_reset`].
+    pub fn open_or_reset(path: &Path, options: OpenOptions) -> Result<Opened<Self>, OpenError> {
+        let opened = Store::open_or_reset(path, options)?;
+        Ok(Opened {
+            ledger: Self::start(opened.ledger)?,
+            reset: opened.reset,
+        })
+    }
+
+    /// Starts the writer of a store that is open.
+    ///
+    /// # Errors
+    /// [`OpenError::Unavailable`] if there can be no thread.
+    pub fn start(store: Store) -> Result<Self, OpenError> {
+        let position = store.position().clone();
+        let shared = Arc::new(Shared {
+            origin: store.origin().to_owned(),
+            path: store.path().map(Path::to_owned),
+            queue: Mutex::default(),
+            wake: Condvar::new(),
+            room: Arc::new(Semaphore::new(QUEUE_MAX)),
+            size: watch::Sender::new(position.frontier.size()),
+            position: Mutex::new(position),
+            ended: watch::Sender::new(false),
+        });
+        let writer = Arc::clone(&shared);
+        thread::Builder::new()
+            .name("ledger".into())
+            .spawn(move || writer.write(store))
+            .map_err(|error| OpenError::Unavailable {
+                path: shared.path.clone().unwrap_or_default(),
+                source: error.into(),
+            })?;
+        let closer = Arc::new(Closer(Arc::clone(&shared)));
+        Ok(Self {
+            shared,
+            _closer: closer,
+        })
+    }
+
+    /// Records a commit; when this returns, it is durable. Waits for room in the queue. If the
+    /// future is dropped after that, the commit may still be recorded.
+    ///
+    /// # Errors
+    /// [`CommitError`]; nothing of the commit was recorded.
+    pub async fn append(&self, commit: Commit) -> Answer {
+        let room = Arc::clone(&self.shared.room).acquire_owned().await;
+        let room = room.map_err(|_| CommitError::Closed)?;
+        let (answer, answered) = oneshot::channel();
+        self.shared.push(Request {
+            commit,
+            answer,
+            _room: room,
+        })?;
+        answered.await.map_err(|_| CommitError::Closed)?
+    }
+
+    /// The log as of the last commit that was answered, or a later one.
+    pub fn head(&self) -> Head {
+        lock(&self.shared.position).head(&self.shared.origin)
+    }
+
+    /// Name of the log, `NODE/osmoda/LOGID`.
+    pub fn origin(&self) -> &str {
+        &self.shared.origin
+    }
+
+    /// Tells of every growth of the log: its number of entries.
+    pub fn follow(&self) -> watch::Receiver<u64> {
+        self.shared.size.subscribe()
+    }
+
+    /// A connection of its own that reads while the writer writes.
+    ///
+    /// # Errors
+    /// [`ReadError::NoFile`] in memory, [`ReadError::Sqlite`] if the file cannot be opened.
+    pub fn reader(&self) -> Result<Reader, ReadError> {
+        Reader::open(self.shared.path.as_deref().ok_or(ReadError::NoFile)?)
+    }
+
+    /// Writes a consistent copy of the ledger to `target`, while it goes on; blocks until the
+    /// copy is durable. Gives the number of entries in it.
+    ///
+    /// # Errors
+    /// [`ReadError`]; then there is no file at `target`, or the one that was there before.
+    pub fn backup(&self, target: &Path) -> Result<u64, ReadError> {
+        let path = self.shared.path.as_deref().ok_or(ReadError::NoFile)?;
+        backup::backup(path, target)
+    }
+
+    /// Takes no more commits, writes those that wait, closes the file, and returns when all
+    /// that is done.
+    pub async fn shutdown(&self) {
+        self.shared.close();
+        let mut ended = self.shared.ended.subscribe();
+        // An error means that the writer is gone altogether, which is as ended as can be.
+        let _ = ended.wait_for(|ended| *ended).await;
+    }
+}
+
+/// What the writer does next.
+enum Next {
+    Write(Vec<Request>),
+    TidyUp,
+    End,
+}
+
+impl Shared {
+    fn push(&self, request: Request) -> Result<(), CommitError> {
+        let mut queue = lock(&self.queue);
+        if queue.closed {
+            return Err(CommitError::Closed);
+        }
+        queue.requests.push_back(request);
+        drop(queue);
+        self.wake.notify_one();
+        Ok(())
+    }
+
+    fn close(&self) {
+        lock(&self.queue).closed = true;
+        self.room.close();
+        self.wake.notify_all();
+    }
+
+    /// The writer's life.
+    fn write(&self, store: Store) {
+        // Whatever ends this thread, nobody is to wait for it for ever. Declared first, so
+        // that it goes last: the store is closed by then.
+        let _ended = OnDrop(self);
+        let mut store = store;
+        loop {
+            match self.next(store.wal_is_long()) {
+                Next::Write(requests) => self.write_group(&mut store, requests),
+                Next::TidyUp => {
+                    if let Err(error) = store.move_wal() {
+                        tracing::warn!(%error, "write-ahead log of the ledger stays long");
+                    }
+                }
+                Next::End => return,
+            }
+        }
+    }
+
+    /// Waits for requests; with `untidy`, for [`IDLE`] at most.
+    fn next(&self, untidy: bool) -> Next {
+        let mut queue = lock(&self.queue);
+        loop {
+            if !queue.requests.is_empty() {
+                return Next::Write(queue.requests.drain(..).collect());
+            }
+            if queue.closed {
+                return Next::End;
+            }
+            if !untidy {
+                queue = self
+                    .wake
+                    .wait(queue)
+                    .unwrap_or_else(PoisonError::into_inner);
+                continue;
+            }
+            let waited = self.wake.wait_timeout(queue, IDLE);
+            let (woken, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
+            queue = woken;
+            if timeout.timed_out() && queue.requests.is_empty() {
+                return Next::TidyUp;
+            }
+        }
+    }
+
+    fn write_group(&self, store: &mut Store, requests: Vec<Request>) {
+        let (commits, waiting): (Vec<_>, Vec<_>) = requests
+            .into_iter()
+            .map(|request| (request.commit, (request.answer, request._room)))
+            .unzip();
+        let answers = commit_group(store, &commits);
+        let position = store.position().clone();
+        let size = position.frontier.size();
+        *lock(&self.position) = position;
+        self.size
+            .send_if_modified(|known| std::mem::replace(known, size) != size);
+        for ((waiting, _room), answer) in waiting.into_iter().zip(answers) {
+            // Who no longer waits does not want to know.
+            let _ = waiting.send(answer);
+        }
+    }
+}
+
+/// Writes all in one transaction; if one of them is invalid, each on its own, so that the
+/// others do not suffer for it.
+fn commit_group(store: &mut Store, commits: &[Commit]) -> Vec<Answer> {
+    match store.commit(commits) {
+        Ok(appended) => appended.into_iter().map(Ok).collect(),
+        Err(CommitError::Invalid(_)) if commits.len() > 1 => {
+            let one = |commit| commit_group(store, std::slice::from_ref(commit));
+            commits.iter().flat_map(one).collect()
+        }
+        Err(error) => {
+            tracing::warn!(%error, commits = commits.len(), "ledger did not record");
+            commits.iter().map(|_| Err(error.clone())).collect()
+        }
+    }
+}
+
+/// Says that the writer has ended, after its store is closed.
+struct OnDrop<'a>(&'a Shared);
+
+impl Drop for OnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.close();
+        lock(&self.0.queue).requests.clear();
+        self.0.ended.send_replace(true);
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,11 @@
+//! The ledger through its public interface, on real files.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod copies;
+mod crash;
+mod damage;
+mod full_disk;
+mod group;
+mod mutation;
+mod store;
+mod support;
