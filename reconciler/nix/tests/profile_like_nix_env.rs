@@ -4,6 +4,8 @@
 //! each the links are the same, and nix-env lists ours as it lists its own. Everything lies in
 //! a temporary directory: store, database, profiles.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
 use std::{
     fs,
     path::{Path, PathBuf},

@@ -1,6 +1,8 @@
 //! One suite for every implementation of [`Profiles`], so that the fake cannot drift from the
 //! truth.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
 use std::path::PathBuf;
 
 use osmoda_core::{name::AgentName, observed::Generation};
