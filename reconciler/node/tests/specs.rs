@@ -4,6 +4,12 @@
 //! (`NAME.txt`). After a wanted change: `OSMODA_BLESS=1 cargo test -p osmoda-node --test specs`,
 //! and read the difference.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test fails by panicking"
+)]
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,

@@ -64,7 +64,7 @@ impl Place {
             span,
             excerpt: line
                 .filter(|line| line.len() <= MAX_EXCERPT_BYTES)
-                .map(str::to_owned),
+                .map(visible),
         }
     }
 
@@ -134,15 +134,22 @@ fn summary(errors: usize, files: usize) -> String {
     format!("{errors} error{many} in {files} file{several}\n")
 }
 
+/// Text without the control characters of ISO 6429's C1 set, which some terminals obey (the
+/// renderer takes care of the others). Character for character, so that columns stay right.
+fn visible(text: &str) -> String {
+    let is_c1 = |c: char| ('\u{80}'..='\u{9f}').contains(&c);
+    text.replace(is_c1, "\u{fffd}")
+}
+
 fn group(error: &SourceError) -> Group<'_> {
-    let title = Level::ERROR.primary_title(error.message.as_str());
+    let title = Level::ERROR.primary_title(visible(&error.message));
     let mut group = Group::with_title(title.id(error.code));
     group = pointed_at(group, &error.place, None, AnnotationKind::Primary);
     if let Some((place, label)) = &error.related {
         group = pointed_at(group, place, Some(label), AnnotationKind::Context);
     }
     match &error.help {
-        Some(help) => group.element(Level::HELP.message(normalize_untrusted_str(help))),
+        Some(help) => group.element(Level::HELP.message(normalize_untrusted_str(&visible(help)))),
         None => group,
     }
 }
@@ -153,7 +160,7 @@ fn pointed_at<'a>(
     label: Option<&'static str>,
     kind: AnnotationKind,
 ) -> Group<'a> {
-    let path = place.file.to_string_lossy();
+    let path = visible(&place.file.to_string_lossy());
     let line = usize::try_from(place.span.line).unwrap_or_default();
     if let Some(excerpt) = &place.excerpt {
         let annotation: Annotation<'a> = kind.span(place.underlined(excerpt)).label(label);

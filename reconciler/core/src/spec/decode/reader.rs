@@ -272,13 +272,20 @@ impl Reader {
     }
 }
 
-/// `a.b`, or `b` at the top of a document.
+/// `a.b`, or `b` at the top of a document; control characters of a key are escaped.
 pub(super) fn join(path: &str, name: &str) -> String {
-    if path.is_empty() {
-        name.to_owned()
-    } else {
-        format!("{path}.{name}")
+    let mut path = path.to_owned();
+    if !path.is_empty() {
+        path.push('.');
     }
+    for c in name.chars() {
+        if c.is_control() {
+            path.extend(c.escape_default());
+        } else {
+            path.push(c);
+        }
+    }
+    path
 }
 
 fn unknown_field(path: &str, key: &Key, known: &[&'static str]) -> SpecError {
