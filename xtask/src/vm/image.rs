@@ -225,17 +225,12 @@ fn make_disk(tree: &Path, work: &Path, log: &Path) -> anyhow::Result<()> {
 }
 
 /// A command in namespaces of its own: what it mounts and starts ends with it, also when this
-/// process is killed (unshare(1): --kill-child).
+/// process is killed (setpriv(1): --pdeathsig, unshare(1): --kill-child).
 fn isolated() -> Command {
-    let mut command = Command::new("unshare");
-    command.args([
-        "--mount",
-        "--pid",
-        "--fork",
-        "--kill-child",
-        "--mount-proc",
-        "--",
-    ]);
+    let mut command = Command::new("setpriv");
+    command
+        .args(["--pdeathsig", "KILL", "--", "unshare", "--mount"])
+        .args(["--pid", "--fork", "--kill-child", "--mount-proc", "--"]);
     command
 }
 
