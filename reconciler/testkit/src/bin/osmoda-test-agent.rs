@@ -1,0 +1,252 @@
+//! An agent that behaves, or misbehaves, as its arguments say.
+//!
+//! Arguments are actions, one after the other, separated by `then`:
+//! `print hello then fork-grandchild --setsid then sleep`. After the last action it exits 0.
+//! Whatever it does, it ends after [`LIFE_MAX`], so that a broken test leaves nothing behind.
+
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "printing is one of the things that it is for"
+)]
+
+use std::{
+    env, fs,
+    io::{self, Read as _, Write as _},
+    net::{Ipv4Addr, TcpListener},
+    os::unix::net::UnixDatagram,
+    process::{Command, ExitCode, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use nix::sys::signal::{SigSet, Signal};
+
+/// Longest life of a test agent and of what it forks.
+const LIFE_MAX: Duration = Duration::from_secs(300);
+
+const USAGE: &str = "\
+actions, separated by `then`:
+  exit N                      ends with code N
+  abort                       ends by SIGABRT
+  kill-self N                 ends by signal N
+  crash-after MS              sleeps, then aborts
+  sleep [MS]                  sleeps; without MS, for good
+  spin                        uses one CPU for good
+  leak --mib-per-s N          takes and touches more and more memory
+  ignore-term                 is deaf to SIGTERM from here on
+  exit-on-term N              waits for SIGTERM, prints `terminating`, ends with code N
+  fork-grandchild [--setsid] [--hold-stdout] [--clear-env]
+                              leaves a sleeping process behind, prints `grandchild PID`
+  setsid                      begins a session
+  print LINE...               prints its arguments, one a line
+  print-env                   prints the environment, sorted
+  print-file PATH             prints a file; $NAME/... begins with a variable's value
+  print-fds                   prints the numbers of the open descriptors
+  print-cwd                   prints the working directory
+  notify NAME=VALUE...        sends its arguments to $NOTIFY_SOCKET
+  heartbeat --every MS [--count N]   sends WATCHDOG=1 again and again
+  serve --port P [--fail-after N]    answers every HTTP request with 200, or 500 after N of them";
+
+fn main() -> ExitCode {
+    if let Err(error) = bound_life() {
+        eprintln!("osmoda-test-agent: {error}");
+        return ExitCode::from(64);
+    }
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    for action in arguments.split(|word| word == "then") {
+        let words: Vec<&str> = action.iter().map(String::as_str).collect();
+        if let Err(error) = act(&words) {
+            eprintln!("osmoda-test-agent: {}: {error}\n{USAGE}", words.join(" "));
+            return ExitCode::from(64);
+        }
+    }
+    ExitCode::SUCCESS
+}
+
+/// Ends this process after [`LIFE_MAX`]. The thread that does so takes no SIGTERM, or a main
+/// thread that is deaf to it would not help.
+fn bound_life() -> io::Result<()> {
+    just_term().thread_block()?;
+    thread::spawn(|| {
+        thread::sleep(LIFE_MAX);
+        std::process::exit(99);
+    });
+    Ok(just_term().thread_unblock()?)
+}
+
+fn act(words: &[&str]) -> io::Result<()> {
+    match words {
+        ["exit", code] => std::process::exit(number(code)?),
+        ["abort"] => std::process::abort(),
+        ["kill-self", signal] => nix::sys::signal::raise(Signal::try_from(number::<i32>(signal)?)?)
+            .map_err(io::Error::from),
+        ["crash-after", millis] => {
+            thread::sleep(Duration::from_millis(number(millis)?));
+            std::process::abort()
+        }
+        ["sleep"] => forever(),
+        ["sleep", millis] => {
+            thread::sleep(Duration::from_millis(number(millis)?));
+            Ok(())
+        }
+        ["spin"] => loop {
+            std::hint::spin_loop();
+        },
+        ["leak", "--mib-per-s", rate] => leak(number(rate)?),
+        ["ignore-term"] => Ok(just_term().thread_block()?),
+        ["exit-on-term", code] => exit_on_term(number(code)?),
+        ["fork-grandchild", flags @ ..] => fork_grandchild(flags),
+        ["setsid"] => Ok(rustix::process::setsid().map(|_| ())?),
+        ["print", lines @ ..] => say(&lines.join("\n")),
+        ["print-env"] => print_environment(),
+        ["print-file", path] => say(fs::read_to_string(expand(path))?.trim_end()),
+        ["print-fds"] => print_descriptors(),
+        ["print-cwd"] => say(&env::current_dir()?.to_string_lossy()),
+        ["notify", lines @ ..] => notify(&lines.join("\n")),
+        ["heartbeat", "--every", millis] => heartbeat(number(millis)?, u64::MAX),
+        ["heartbeat", "--every", millis, "--count", count] => {
+            heartbeat(number(millis)?, number(count)?)
+        }
+        ["serve", "--port", port] => serve(number(port)?, u64::MAX),
+        ["serve", "--port", port, "--fail-after", count] => serve(number(port)?, number(count)?),
+        _ => Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "unknown action",
+        )),
+    }
+}
+
+fn number<T: std::str::FromStr>(text: &str) -> io::Result<T> {
+    let what = || io::Error::new(io::ErrorKind::InvalidInput, format!("{text} is no number"));
+    text.parse().map_err(|_| what())
+}
+
+fn forever() -> io::Result<()> {
+    loop {
+        thread::park();
+    }
+}
+
+fn say(text: &str) -> io::Result<()> {
+    let mut out = io::stdout();
+    writeln!(out, "{text}")?;
+    out.flush()
+}
+
+fn just_term() -> SigSet {
+    let mut signals = SigSet::empty();
+    signals.add(Signal::SIGTERM);
+    signals
+}
+
+fn exit_on_term(code: i32) -> io::Result<()> {
+    just_term().thread_block()?;
+    say("waiting")?;
+    just_term().wait()?;
+    say("terminating")?;
+    std::process::exit(code)
+}
+
+fn leak(mib_per_second: u64) -> io::Result<()> {
+    let pause = Duration::from_millis(1000 / mib_per_second.clamp(1, 1000));
+    let mut kept = Vec::new();
+    loop {
+        kept.push(vec![1_u8; 1 << 20]);
+        thread::sleep(pause);
+    }
+}
+
+fn fork_grandchild(flags: &[&str]) -> io::Result<()> {
+    let mut command = Command::new(env::current_exe()?);
+    if flags.contains(&"--setsid") {
+        command.args(["setsid", "then"]);
+    }
+    if flags.contains(&"--clear-env") {
+        command.env_clear();
+    }
+    // The pipe closes once the grandchild has done all that and says so.
+    command.args(["print", "ready", "then", "sleep"]);
+    let hold = flags.contains(&"--hold-stdout");
+    command.stdin(Stdio::null()).stderr(Stdio::null());
+    command.stdout(if hold {
+        Stdio::inherit()
+    } else {
+        Stdio::piped()
+    });
+    let mut child = command.spawn()?;
+    if let Some(mut out) = child.stdout.take() {
+        let mut ready = [0; 6];
+        out.read_exact(&mut ready)?;
+    }
+    say(&format!("grandchild {}", child.id()))
+}
+
+fn print_environment() -> io::Result<()> {
+    let mut all: Vec<String> = env::vars_os()
+        .map(|(name, value)| format!("{}={}", name.to_string_lossy(), value.to_string_lossy()))
+        .collect();
+    all.sort();
+    say(&all.join("\n"))
+}
+
+fn print_descriptors() -> io::Result<()> {
+    let mut open: Vec<u32> = Vec::new();
+    for entry in fs::read_dir("/proc/self/fd")? {
+        let entry = entry?;
+        let target = fs::read_link(entry.path()).unwrap_or_default();
+        let listing = target.ends_with("fd") && target.starts_with("/proc"); // this loop's own
+        if !listing {
+            open.extend(entry.file_name().to_string_lossy().parse::<u32>());
+        }
+    }
+    open.sort_unstable();
+    say(&open
+        .iter()
+        .map(u32::to_string)
+        .collect::<Vec<_>>()
+        .join(" "))
+}
+
+/// `$NAME/rest` to the variable's value and the rest.
+fn expand(path: &str) -> String {
+    let Some((name, rest)) = path.strip_prefix('$').and_then(|path| path.split_once('/')) else {
+        return path.to_owned();
+    };
+    format!("{}/{rest}", env::var(name).unwrap_or_default())
+}
+
+fn notify(message: &str) -> io::Result<()> {
+    let socket = env::var("NOTIFY_SOCKET").map_err(io::Error::other)?;
+    UnixDatagram::unbound()?.send_to(message.as_bytes(), socket)?;
+    Ok(())
+}
+
+fn heartbeat(every_millis: u64, count: u64) -> io::Result<()> {
+    let every = Duration::from_millis(every_millis);
+    let mut next = Instant::now();
+    for _ in 0..count {
+        notify("WATCHDOG=1")?;
+        next += every;
+        thread::sleep(next.saturating_duration_since(Instant::now()));
+    }
+    Ok(())
+}
+
+fn serve(port: u16, fail_after: u64) -> io::Result<()> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))?;
+    say(&format!("serving {}", listener.local_addr()?.port()))?;
+    for (served, stream) in (0_u64..).zip(listener.incoming()) {
+        let mut stream = stream?;
+        let _ = stream.read(&mut [0; 4096]); // whatever was asked
+        let status = if served < fail_after {
+            "200 OK"
+        } else {
+            "500 Internal Server Error"
+        };
+        let answer =
+            format!("HTTP/1.1 {status}\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok");
+        let _ = stream.write_all(answer.as_bytes()); // the caller may not wait for it
+    }
+    Ok(())
+}

@@ -1,0 +1,274 @@
+//! The cases that every runtime passes: native with and without cgroups, systemd, and the fake.
+//!
+//! A case is an async function over a [`Bench`]; [`any`] holds those that the fake passes too,
+//! [`real`] those that need a process. `runtime_conformance!` makes one test of each:
+//!
+//! ```ignore
+//! osmoda_testkit::runtime_conformance!(any, real; my_subject());
+//! ```
+//!
+//! Cases wait for conditions, each with a bound, and never for a time.
+
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a suite of tests: a broken expectation is a failed case"
+)]
+
+pub mod any;
+pub mod real;
+
+use std::{fmt::Debug, future::Future, sync::Arc, time::Duration};
+
+use osmoda_core::{
+    name::AgentName,
+    observed::{Exit, Generation, Instance, InstanceState, InvocationId, Observation},
+    spec::{AgentSpec, Stop},
+    units::Period,
+};
+use osmoda_runtime::{Runtime, RuntimeEvent, StartError, StartRequest, StopError, Stopped};
+use tokio::{sync::mpsc, time::timeout};
+
+/// Longest wait for anything; reached only by a broken runtime.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Pause between two looks at a condition that nothing announces.
+const LOOK_AGAIN: Duration = Duration::from_millis(2);
+
+/// A runtime under test.
+pub trait Subject: Send {
+    /// Its type.
+    type Runtime: Runtime;
+
+    /// The present daemon's runtime.
+    fn runtime(&self) -> &Self::Runtime;
+
+    /// The program that acts as told (`osmoda-test-agent`), by its path.
+    fn program(&self) -> String;
+
+    /// The daemon dies without a word and another begins.
+    fn restart_daemon(&mut self);
+
+    /// Whether a process can be found after it has cleared its environment and left its session.
+    fn sees_everything(&self) -> bool;
+}
+
+/// A subject with the little that every case needs.
+pub struct Bench<S: Subject> {
+    /// What is tested.
+    pub subject: S,
+    starts: u8,
+}
+
+impl<S: Subject> Bench<S> {
+    /// For one case.
+    pub fn new(subject: S) -> Self {
+        Self { subject, starts: 0 }
+    }
+
+    /// The runtime.
+    pub fn runtime(&self) -> &S::Runtime {
+        self.subject.runtime()
+    }
+
+    /// A spec whose command are these actions of the test agent.
+    pub fn spec(&self, actions: &[&str]) -> AgentSpec {
+        let program = [self.subject.program()];
+        let actions = actions.iter().map(|action| (*action).to_owned());
+        AgentSpec::new(program.into_iter().chain(actions).collect())
+    }
+
+    /// A request for [`agent`] with an identity of its own.
+    pub fn request(&mut self, spec: AgentSpec) -> StartRequest {
+        self.starts += 1;
+        StartRequest {
+            agent: agent(),
+            invocation: InvocationId([self.starts; 16]),
+            generation: generation(),
+            spec: Arc::new(spec),
+        }
+    }
+
+    /// Starts [`agent`] with a spec.
+    pub async fn try_start(&mut self, spec: AgentSpec) -> Result<Instance, StartError> {
+        let request = self.request(spec);
+        within(self.runtime().start(request)).await
+    }
+
+    /// Starts [`agent`] with these actions.
+    pub async fn start(&mut self, actions: &[&str]) -> Instance {
+        let spec = self.spec(actions);
+        self.try_start(spec).await.expect("the agent starts")
+    }
+
+    /// Stops an instance; SIGTERM and this grace period.
+    pub async fn stop(&self, instance: &Instance, grace: Period) -> Result<Stopped, StopError> {
+        let stop = Stop {
+            grace_period: grace,
+            ..Stop::default()
+        };
+        within(
+            self.runtime()
+                .stop(&instance.agent, instance.invocation, &stop),
+        )
+        .await
+    }
+
+    /// What the runtime knows of [`agent`].
+    pub fn inspect(&self) -> Option<Instance> {
+        match self.runtime().inspect(&agent()) {
+            Observation::Known(instance) => instance,
+            Observation::Unknown(reason) => panic!("unknown: {reason}"),
+        }
+    }
+
+    /// Waits until [`agent`] has ended.
+    pub async fn exit(&self) -> Exit {
+        eventually("the agent has ended", || match self.inspect()?.state {
+            InstanceState::Exited(exit) => Some(exit),
+            InstanceState::Running { .. } => None,
+        })
+        .await
+    }
+
+    /// Waits until the agent has written at least `count` lines, and gives them all.
+    pub async fn output(&self, count: usize) -> Vec<String> {
+        eventually("the agent has written enough", || {
+            let lines = self.runtime().last_output(&agent(), 1000, 1 << 20);
+            (lines.len() >= count).then_some(lines)
+        })
+        .await
+    }
+
+    /// Stops what still runs.
+    pub async fn finish(self) {
+        if let Some(instance) = self.inspect() {
+            self.stop(&instance, Period::millis(0))
+                .await
+                .expect("the last instance ends");
+        }
+        self.runtime().forget(&agent());
+        assert_eq!(self.inspect(), None);
+    }
+}
+
+/// The agent of every case.
+pub fn agent() -> AgentName {
+    AgentName::new("subject").expect("a valid name")
+}
+
+/// The generation of every case.
+pub fn generation() -> Generation {
+    Generation {
+        number: 7,
+        store_path: "/nix/store/00000000000000000000000000000000-subject".to_owned(),
+    }
+}
+
+/// The pid of a running instance.
+pub fn pid(instance: &Instance) -> u32 {
+    match instance.state {
+        InstanceState::Running { pid } => pid,
+        InstanceState::Exited(_) => panic!("not running: {instance:?}"),
+    }
+}
+
+/// Waits for an event about [`agent`].
+pub async fn event(events: &mut mpsc::UnboundedReceiver<RuntimeEvent>) {
+    let event = within(events.recv()).await;
+    assert_eq!(event, Some(RuntimeEvent::Changed(agent())));
+}
+
+/// The result, which has to come within [`PATIENCE`].
+pub async fn within<T>(future: impl Future<Output = T>) -> T {
+    timeout(PATIENCE, future).await.expect("an answer in time")
+}
+
+/// Looks until there is something to see, at most for [`PATIENCE`].
+pub async fn eventually<T: Debug>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let watch = async {
+        loop {
+            if let Some(seen) = look() {
+                return seen;
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+    };
+    match timeout(PATIENCE, watch).await {
+        Ok(seen) => seen,
+        Err(_) => panic!("waited in vain until {what}"),
+    }
+}
+
+/// One test for each case of the given groups, each on a new subject.
+#[macro_export]
+macro_rules! runtime_conformance {
+    ($($group:ident),+; $attributes:meta; $subject:expr) => {
+        $( $crate::conformance_group!($group; $attributes; $subject); )+
+    };
+}
+
+/// The cases of one group as tests.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! conformance_group {
+    (any; $attributes:meta; $subject:expr) => {
+        $crate::conformance_cases!(any; $attributes; $subject;
+            a_start_gives_a_running_instance,
+            an_exit_code_is_reported_and_announced,
+            an_ending_signal_is_reported,
+            an_ended_agent_can_be_started_again,
+            a_stop_lets_an_agent_end_by_itself,
+            a_deaf_agent_is_killed_after_its_grace,
+            a_second_start_is_refused_and_names_the_first,
+            of_starts_at_the_same_time_one_wins,
+            a_missing_program_is_named,
+            a_missing_credential_is_named,
+            a_failed_start_leaves_room_for_the_next,
+            a_new_daemon_adopts_a_running_agent_and_sees_its_end,
+            a_new_daemon_starts_no_second_instance,
+            only_an_ended_agent_is_forgotten,
+            an_ended_instance_stays_visible,
+            a_stop_of_an_ended_instance_succeeds,
+            a_stop_of_another_instance_is_refused,
+            two_stops_at_the_same_time_agree,
+            a_stop_can_be_given_up_and_asked_again,
+            the_last_output_is_bounded
+        );
+    };
+    (real; $attributes:meta; $subject:expr) => {
+        $crate::conformance_cases!(real; $attributes; $subject;
+            the_tree_dies_with_its_main_process,
+            a_held_output_does_not_hide_an_exit,
+            an_orphan_in_a_session_of_its_own_dies_too,
+            an_orphan_without_environment_dies_where_the_host_can_tell,
+            a_stop_ends_the_whole_tree,
+            a_new_daemon_kills_what_a_dead_agent_left,
+            the_environment_is_what_the_contract_says,
+            credentials_reach_the_agent_fresh_at_each_start,
+            the_process_begins_clean,
+            a_missing_directory_is_named,
+            a_missing_interpreter_is_told_from_a_missing_program,
+            a_file_that_is_no_program_is_refused,
+            the_directory_of_an_agent_is_its_home,
+            another_user_is_taken_on,
+            a_stopped_process_can_be_stopped_for_good
+        );
+    };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! conformance_cases {
+    ($group:ident; $attributes:meta; $subject:expr; $($case:ident),+) => {
+        $(
+            #[$attributes]
+            async fn $case() {
+                let mut bench = $crate::conformance::Bench::new($subject);
+                $crate::conformance::$group::$case(&mut bench).await;
+                bench.finish().await;
+            }
+        )+
+    };
+}
