@@ -245,7 +245,7 @@ fn follow(
     mut progress: impl FnMut(u64, u64),
 ) -> Result<Result<(), Bad>, ReadError> {
     let followed = query::for_each_row(reader.connection(), 0, |row: &Row<'_>| {
-        if audit.next() % PROGRESS_EVERY == 0 {
+        if audit.next().is_multiple_of(PROGRESS_EVERY) {
             progress(audit.next(), total);
         }
         audit.row(row)
@@ -277,7 +277,7 @@ fn verify_export(mut file: impl BufRead, mut progress: impl FnMut(u64, u64)) -> 
     let bad = loop {
         export::read_line(&mut file, &mut text)?;
         if let Some(line) = Line::parse(&text) {
-            if audit.next() % PROGRESS_EVERY == 0 {
+            if audit.next().is_multiple_of(PROGRESS_EVERY) {
                 progress(audit.next(), header.size);
             }
             if let Err(fault) = audit.row(&line.row()) {
