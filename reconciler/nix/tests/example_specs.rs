@@ -12,7 +12,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use osmoda_core::spec::tree::{Tree, Value};
+use osmoda_core::spec::{
+    API_VERSION,
+    decode::decode,
+    tree::{Key, Span, Tree, Value},
+};
 use osmoda_nix::eval::{EvalOptions, NixInfo, NixSource, evaluate_specs};
 
 /// Longest wait for a program to start, work or end.
@@ -81,6 +85,49 @@ fn the_example_for_nixos_evaluates_with_a_nixpkgs() {
         panic!("argv is text")
     };
     assert!(program.starts_with("/nix/store/") && program.ends_with("-researcher/bin/researcher"));
+}
+
+/// The manifest that a spec in a file of its own stands for.
+fn manifest(name: &str, tree: &Tree) -> Tree {
+    let entry = |name: &str, tree: Tree| {
+        let key = Key {
+            span: Span::default(),
+            text: name.to_owned(),
+        };
+        (key, tree)
+    };
+    let node = |value| Tree {
+        span: Span::default(),
+        value,
+    };
+    let text = |text: &str| node(Value::String(text.to_owned()));
+    let mut metadata = vec![entry("name", text(name))];
+    metadata.extend(get(tree, "labels").map(|labels| entry("labels", labels.clone())));
+    let spec = get(tree, "spec").unwrap_or(tree).clone();
+    node(Value::Map(vec![
+        entry("apiVersion", text(API_VERSION)),
+        entry("kind", text("Agent")),
+        entry("metadata", node(Value::Map(metadata))),
+        entry("spec", spec),
+    ]))
+}
+
+#[test]
+fn the_examples_are_valid_specs() {
+    if NixInfo::detect().is_none() {
+        return skipped("nix");
+    }
+    let found = evaluate_specs(&NixSource::Directory(specs()), &EvalOptions::default()).unwrap();
+    assert!(!found.is_empty());
+    for spec in &found {
+        let document = manifest(&spec.name, spec.result.as_ref().unwrap());
+        assert!(
+            decode(&document).is_ok(),
+            "{}: {:?}",
+            spec.name,
+            decode(&document).err()
+        );
+    }
 }
 
 /// A program of specs/programs that ends with the test.
