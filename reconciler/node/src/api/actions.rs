@@ -49,7 +49,10 @@ fn command(
         (Verb::Restart, Some(agent)) => Ok(Command::Restart { agent }),
         (Verb::Restart, None) => Err(Problem::not_found("all agents cannot be restarted at once")
             .hint("name the agent: POST /v1/agents/NAME/restart")),
-        (Verb::Pause, agent) => Ok(Command::Pause { agent, reason: request.reason }),
+        (Verb::Pause, agent) => Ok(Command::Pause {
+            agent,
+            reason: request.reason,
+        }),
         (Verb::Resume, agent) => Ok(Command::Resume { agent }),
     }
 }
@@ -83,9 +86,11 @@ where
 {
     match Limited::new(body, BODY_BYTES_MAX).collect().await {
         Ok(collected) => Ok(collected.to_bytes()),
-        Err(error) if error.is::<http_body_util::LengthLimitError>() => {
-            Err(Problem::too_large(format!("the body has more than {BODY_BYTES_MAX} bytes")))
-        }
-        Err(error) => Err(Problem::invalid(format!("the body did not arrive: {error}"))),
+        Err(error) if error.is::<http_body_util::LengthLimitError>() => Err(Problem::too_large(
+            format!("the body has more than {BODY_BYTES_MAX} bytes"),
+        )),
+        Err(error) => Err(Problem::invalid(format!(
+            "the body did not arrive: {error}"
+        ))),
     }
 }

@@ -47,7 +47,11 @@ pub enum Refusal {
 impl Authorizer {
     /// Lets root and `daemon_uid` act, and nobody else yet.
     pub fn new(daemon_uid: u32, in_agent_tree: InAgentTree) -> Self {
-        Self { daemon_uid, operators: Arc::default(), in_agent_tree }
+        Self {
+            daemon_uid,
+            operators: Arc::default(),
+            in_agent_tree,
+        }
     }
 
     /// Takes over the operators of new specs, for all clones. Gives the names that this machine
@@ -69,7 +73,10 @@ impl Authorizer {
                 _ => unknown.push(format!("group {name}")),
             }
         }
-        *self.operators.write().unwrap_or_else(PoisonError::into_inner) = ids;
+        *self
+            .operators
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = ids;
         unknown
     }
 
@@ -104,7 +111,10 @@ impl Authorizer {
         if caller.uid == 0 || caller.uid == self.daemon_uid {
             return true;
         }
-        let ids = self.operators.read().unwrap_or_else(PoisonError::into_inner);
+        let ids = self
+            .operators
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
         ids.users.contains(&caller.uid)
             || ids.groups.contains(&caller.gid)
             || caller.groups.iter().any(|group| ids.groups.contains(group))
@@ -113,7 +123,9 @@ impl Authorizer {
 
 impl fmt::Debug for Authorizer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Authorizer").field("daemon_uid", &self.daemon_uid).finish_non_exhaustive()
+        f.debug_struct("Authorizer")
+            .field("daemon_uid", &self.daemon_uid)
+            .finish_non_exhaustive()
     }
 }
 
@@ -151,20 +163,41 @@ mod tests {
     #[test]
     fn operators_act_by_user_and_by_group_until_the_specs_change() {
         let rules = authorizer(false);
-        let named = Operators { users: vec!["daemon".into()], groups: vec!["mail".into()] };
+        let named = Operators {
+            users: vec!["daemon".into()],
+            groups: vec!["mail".into()],
+        };
         assert_eq!(rules.clone().set_operators(&named), [String::new(); 0]);
-        let daemon = nix::unistd::User::from_name("daemon").unwrap().unwrap().uid.as_raw();
-        let mail = nix::unistd::Group::from_name("mail").unwrap().unwrap().gid.as_raw();
-        for operator in [caller(daemon, 7, &[]), caller(77, mail, &[]), caller(77, 7, &[3, mail])] {
+        let daemon = nix::unistd::User::from_name("daemon")
+            .unwrap()
+            .unwrap()
+            .uid
+            .as_raw();
+        let mail = nix::unistd::Group::from_name("mail")
+            .unwrap()
+            .unwrap()
+            .gid
+            .as_raw();
+        for operator in [
+            caller(daemon, 7, &[]),
+            caller(77, mail, &[]),
+            caller(77, 7, &[3, mail]),
+        ] {
             assert_eq!(rules.may_act(&operator), Ok(()), "{operator:?}");
         }
         rules.set_operators(&Operators::default());
-        assert_eq!(rules.may_act(&caller(daemon, 7, &[])), Err(Refusal::NotAnOperator));
+        assert_eq!(
+            rules.may_act(&caller(daemon, 7, &[])),
+            Err(Refusal::NotAnOperator)
+        );
     }
 
     #[test]
     fn unknown_operators_are_named_and_give_nobody_a_right() {
-        let named = Operators { users: vec!["nobody-here".into()], groups: vec!["nor-here".into()] };
+        let named = Operators {
+            users: vec!["nobody-here".into()],
+            groups: vec!["nor-here".into()],
+        };
         let unknown = authorizer(false).set_operators(&named);
         assert_eq!(unknown, ["user nobody-here", "group nor-here"]);
     }
@@ -173,7 +206,10 @@ mod tests {
     fn a_process_of_an_agent_never_acts_whoever_it_runs_as() {
         let rules = authorizer(true);
         assert_eq!(rules.may_act(&caller(0, 0, &[])), Err(Refusal::InsideAgent));
-        assert_eq!(rules.may_act(&caller(DAEMON, 0, &[])), Err(Refusal::InsideAgent));
+        assert_eq!(
+            rules.may_act(&caller(DAEMON, 0, &[])),
+            Err(Refusal::InsideAgent)
+        );
     }
 
     #[test]

@@ -33,9 +33,17 @@ pub struct Caller {
 impl Caller {
     /// Reads who `uid`, `gid`, `pid` is.
     pub fn of(uid: u32, gid: u32, pid: u32) -> Self {
-        let mut caller =
-            Self { uid, gid, pid, groups: Vec::new(), command: "?".to_owned(), started: None };
-        let Some(started) = start_time(pid) else { return caller };
+        let mut caller = Self {
+            uid,
+            gid,
+            pid,
+            groups: Vec::new(),
+            command: "?".to_owned(),
+            started: None,
+        };
+        let Some(started) = start_time(pid) else {
+            return caller;
+        };
         let command = fs::read(format!("/proc/{pid}/comm")).unwrap_or_default();
         let (effective, groups) = credentials(pid).unwrap_or_default();
         let same_process = start_time(pid) == Some(started);
@@ -78,14 +86,19 @@ fn credentials(pid: u32) -> Option<(Option<u32>, Vec<u32>)> {
     let status = String::from_utf8_lossy(&status);
     let numbers = |label| {
         let line = status.lines().find_map(|line| line.strip_prefix(label));
-        line.unwrap_or_default().split_ascii_whitespace().filter_map(|n| n.parse().ok())
+        line.unwrap_or_default()
+            .split_ascii_whitespace()
+            .filter_map(|n| n.parse().ok())
     };
     Some((numbers("Uid:").nth(1), numbers("Groups:").collect()))
 }
 
 fn printable(command: &[u8]) -> String {
     let text = String::from_utf8_lossy(command);
-    let clean = text.trim_end_matches('\n').chars().filter(|c| !c.is_control());
+    let clean = text
+        .trim_end_matches('\n')
+        .chars()
+        .filter(|c| !c.is_control());
     let mut kept = String::new();
     for letter in clean {
         if kept.len() + letter.len_utf8() > COMMAND_BYTES_MAX {
@@ -134,12 +147,18 @@ mod tests {
     fn a_process_of_another_user_than_the_kernel_named_is_not_believed() {
         let uid = rustix::process::geteuid().as_raw();
         let doubtful = Caller::of(uid + 1, 0, std::process::id());
-        assert_eq!((doubtful.is_still_there(), doubtful.command.as_str()), (false, "?"));
+        assert_eq!(
+            (doubtful.is_still_there(), doubtful.command.as_str()),
+            (false, "?")
+        );
     }
 
     #[test]
     fn a_command_name_is_kept_short_and_free_of_control_characters() {
         assert_eq!(printable(b"a\x1b[31mb\n"), "a[31mb");
-        assert_eq!(printable("ä".repeat(99).as_bytes()).len(), COMMAND_BYTES_MAX);
+        assert_eq!(
+            printable("ä".repeat(99).as_bytes()).len(),
+            COMMAND_BYTES_MAX
+        );
     }
 }

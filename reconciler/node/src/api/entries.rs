@@ -11,9 +11,6 @@ use super::{
     types::{EntryList, EntryObject},
 };
 
-/// Most entries looked at to find an agent's newest ones.
-const SCAN_MAX: u64 = 100_000;
-
 /// Answers a query without `follow`.
 ///
 /// # Errors
@@ -22,7 +19,7 @@ pub fn find(source: &dyn EntrySource, query: &EntryQuery) -> Result<EntryList, S
     let size = source.head().size;
     let limit = query.limit.unwrap_or(ENTRIES_DEFAULT);
     let items = match query.since {
-        None => newest(source, size, limit, query.agent.as_ref())?,
+        None => source.newest(limit, agent_name(query))?,
         Some(since) => {
             let from = first(source, size, since)?;
             following(source, from, limit, query.agent.as_ref())?
@@ -48,8 +45,7 @@ pub fn start_of_stream(
     match query.since {
         Some(since) => first(source, size, since),
         None => {
-            let limit = query.limit.unwrap_or(0);
-            let shown = newest(source, size, limit, query.agent.as_ref())?;
+            let shown = source.newest(query.limit.unwrap_or(0), agent_name(query))?;
             Ok(shown.first().map_or(size, |entry| entry.seq))
         }
     }
@@ -58,6 +54,10 @@ pub fn start_of_stream(
 /// Whether the entry belongs to the agent; without one, every entry does.
 pub fn concerns(entry: &EntryObject, agent: Option<&AgentName>) -> bool {
     agent.is_none_or(|name| entry.entry["agent"] == name.as_str())
+}
+
+fn agent_name(query: &EntryQuery) -> Option<&str> {
+    query.agent.as_ref().map(AgentName::as_str)
 }
 
 /// The first entry to be shown. Entries are in the order of their times but for a clock that
@@ -81,28 +81,9 @@ fn first(source: &dyn EntrySource, size: u64, since: Since) -> Result<u64, Strin
 /// `ts` is RFC 3339 in UTC with microseconds, as [`Wall`] is shown: they compare as text.
 /// An entry whose body was pruned has no time; it counts as old.
 fn is_before(entry: &EntryObject, time: Wall) -> bool {
-    entry.entry["ts"].as_str().is_none_or(|ts| ts < time.to_string().as_str())
-}
-
-fn newest(
-    source: &dyn EntrySource,
-    size: u64,
-    limit: usize,
-    agent: Option<&AgentName>,
-) -> Result<Vec<EntryObject>, String> {
-    let oldest_looked_at = size.saturating_sub(SCAN_MAX);
-    let batch = if agent.is_none() { limit.min(ENTRY_BATCH) } else { ENTRY_BATCH } as u64;
-    let mut found = Vec::new();
-    let mut end = size;
-    while end > oldest_looked_at && found.len() < limit {
-        let start = end.saturating_sub(batch).max(oldest_looked_at);
-        let read = source.entries(start, (end - start) as usize)?;
-        found.extend(read.into_iter().rev().filter(|entry| concerns(entry, agent)));
-        end = start;
-    }
-    found.truncate(limit);
-    found.reverse();
-    Ok(found)
+    entry.entry["ts"]
+        .as_str()
+        .is_none_or(|ts| ts < time.to_string().as_str())
 }
 
 fn following(
@@ -132,7 +113,12 @@ mod tests {
         // 1000 entries, one a second from 1970 on, of the agents a, b and c in turn.
         let source = Entries::of(1000, &["a", "b", "c"]);
         let query = EntryQuery::parse(query).unwrap();
-        find(&source, &query).unwrap().items.iter().map(|entry| entry.seq).collect()
+        find(&source, &query)
+            .unwrap()
+            .items
+            .iter()
+            .map(|entry| entry.seq)
+            .collect()
     }
 
     #[test]

@@ -87,7 +87,9 @@ pub(super) async fn entries(
     let mut next = from;
     loop {
         size.mark_unchanged(); // what comes after this wakes the wait below
-        let Some(batch) = read(Arc::clone(&source), next).await else { return };
+        let Some(batch) = read(Arc::clone(&source), next).await else {
+            return;
+        };
         let Some(last) = batch.last() else {
             match stream.idle(size.changed()).await {
                 Ok(Ok(())) => continue,
@@ -108,7 +110,11 @@ async fn read(source: Arc<dyn EntrySource>, from: u64) -> Option<Vec<EntryObject
     match spawn_blocking(move || source.entries(from, ENTRY_BATCH)).await {
         Ok(Ok(batch)) => Some(batch),
         Ok(Err(error)) => {
-            tracing::warn!(error, from, "a stream of entries ends: the ledger cannot be read");
+            tracing::warn!(
+                error,
+                from,
+                "a stream of entries ends: the ledger cannot be read"
+            );
             None
         }
         Err(_) => None,

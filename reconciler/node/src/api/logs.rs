@@ -12,7 +12,7 @@ use std::{
 };
 
 use osmoda_core::name::AgentName;
-use osmoda_runtime::native::logs::{log_files, tail};
+use osmoda_runtime::native::{log_files, tail};
 use tokio::{task::spawn_blocking, time::sleep};
 
 use super::{
@@ -60,7 +60,9 @@ impl LogFiles {
                 let read = follower.read();
                 (follower, read)
             });
-            let Ok((returned, read)) = read.await else { return };
+            let Ok((returned, read)) = read.await else {
+                return;
+            };
             follower = returned;
             let found = match read {
                 Ok(found) => found,
@@ -101,7 +103,12 @@ struct Open {
 
 impl Follower {
     fn new(path: PathBuf, lines: usize) -> Self {
-        Self { path, open: None, lines: Some(lines), partial: Vec::new() }
+        Self {
+            path,
+            open: None,
+            lines: Some(lines),
+            partial: Vec::new(),
+        }
     }
 
     /// What has been written since the last time; empty if nothing was.
@@ -109,7 +116,9 @@ impl Follower {
         if self.open.is_none() {
             self.open = self.open_file()?;
         }
-        let Some(open) = &mut self.open else { return Ok(Vec::new()) };
+        let Some(open) = &mut self.open else {
+            return Ok(Vec::new());
+        };
         let bytes = open.next()?;
         if bytes.is_empty() && is_replaced(&self.path, open.inode)? {
             self.open = None;
@@ -130,13 +139,21 @@ impl Follower {
             Some(lines) => start_of_last(&mut file, lines)?,
             None => 0,
         };
-        Ok(Some(Open { file, inode, offset }))
+        Ok(Some(Open {
+            file,
+            inode,
+            offset,
+        }))
     }
 
     /// A run may end in the middle of a line.
     fn end_of_run(&mut self) -> Vec<String> {
         let rest = std::mem::take(&mut self.partial);
-        if rest.is_empty() { Vec::new() } else { vec![String::from_utf8_lossy(&rest).into_owned()] }
+        if rest.is_empty() {
+            Vec::new()
+        } else {
+            vec![String::from_utf8_lossy(&rest).into_owned()]
+        }
     }
 }
 
@@ -169,8 +186,16 @@ fn start_of_last(file: &mut File, lines: usize) -> io::Result<u64> {
     let mut bytes = Vec::new();
     file.take(length - start).read_to_end(&mut bytes)?;
     let ends_whole = bytes.last() == Some(&b'\n');
-    let breaks = bytes.iter().enumerate().rev().filter(|(_, byte)| **byte == b'\n');
-    let skip = if ends_whole { lines } else { lines.saturating_sub(1) };
+    let breaks = bytes
+        .iter()
+        .enumerate()
+        .rev()
+        .filter(|(_, byte)| **byte == b'\n');
+    let skip = if ends_whole {
+        lines
+    } else {
+        lines.saturating_sub(1)
+    };
     let begin = match breaks.map(|(place, _)| place + 1).nth(skip) {
         Some(begin) => begin as u64,
         None => 0,
@@ -208,7 +233,9 @@ mod tests {
 
     impl Scene {
         fn new() -> Self {
-            Self { directory: tempfile::tempdir().unwrap() }
+            Self {
+                directory: tempfile::tempdir().unwrap(),
+            }
         }
 
         fn path(&self) -> PathBuf {
@@ -216,7 +243,11 @@ mod tests {
         }
 
         fn write(&self, text: &str) {
-            let mut file = File::options().append(true).create(true).open(self.path()).unwrap();
+            let mut file = File::options()
+                .append(true)
+                .create(true)
+                .open(self.path())
+                .unwrap();
             file.write_all(text.as_bytes()).unwrap();
         }
     }
@@ -269,7 +300,12 @@ mod tests {
         scene.write("long long ago\n");
         let mut follower = Follower::new(scene.path(), 5);
         assert_eq!(follower.read().unwrap(), ["long long ago"]);
-        File::options().write(true).open(scene.path()).unwrap().set_len(0).unwrap();
+        File::options()
+            .write(true)
+            .open(scene.path())
+            .unwrap()
+            .set_len(0)
+            .unwrap();
         scene.write("again\n");
         assert_eq!(follower.read().unwrap(), ["again"]);
     }

@@ -15,10 +15,14 @@ use crate::specs::{Loaded, LoadedAgent, load_manifest};
 /// 400 that names the manifest by its place in the array, and every mistake in it.
 pub fn read(body: &[u8]) -> Result<Loaded, Problem> {
     let manifests: Vec<Box<RawValue>> = serde_json::from_slice(body).map_err(|error| {
-        Problem::invalid(format!("the body is not a JSON array of manifests: {error}"))
+        Problem::invalid(format!(
+            "the body is not a JSON array of manifests: {error}"
+        ))
     })?;
     if manifests.len() > MANIFESTS_MAX {
-        return Err(Problem::too_large(format!("more than {MANIFESTS_MAX} manifests")));
+        return Err(Problem::too_large(format!(
+            "more than {MANIFESTS_MAX} manifests"
+        )));
     }
     let mut loaded = Loaded::default();
     for (place, manifest) in manifests.iter().enumerate() {
@@ -29,9 +33,15 @@ pub fn read(body: &[u8]) -> Result<Loaded, Problem> {
         })?;
         let name = agent.name.clone();
         let file = PathBuf::from(format!("manifest {place}"));
-        let entry = LoadedAgent { agent: Arc::new(agent), file, unenforced: Vec::new() };
+        let entry = LoadedAgent {
+            agent: Arc::new(agent),
+            file,
+            unenforced: Vec::new(),
+        };
         if loaded.agents.insert(name.clone(), entry).is_some() {
-            return Err(Problem::invalid(format!("manifest {place}: a second agent {name}")));
+            return Err(Problem::invalid(format!(
+                "manifest {place}: a second agent {name}"
+            )));
         }
     }
     Ok(loaded)

@@ -64,7 +64,11 @@ impl EntryQuery {
         let (mut from, mut limit) = (0, limits::ENTRIES_DEFAULT);
         for (key, value) in form_urlencoded::parse(query.as_bytes()) {
             match &*key {
-                "from" => from = value.parse().map_err(|_| bad(&key, &value, "an entry's number"))?,
+                "from" => {
+                    from = value
+                        .parse()
+                        .map_err(|_| bad(&key, &value, "an entry's number"))?
+                }
                 "limit" => limit = number(&key, &value, limits::ENTRIES_MAX)?,
                 _ => return Err(unknown(&key, "from and limit")),
             }
@@ -79,8 +83,11 @@ impl LogQuery {
     /// # Errors
     /// 400 that names the key and what it takes.
     pub fn parse(query: &str) -> Result<Self, Problem> {
-        let mut wanted =
-            Self { lines: limits::LOG_LINES_DEFAULT, previous: false, follow: false };
+        let mut wanted = Self {
+            lines: limits::LOG_LINES_DEFAULT,
+            previous: false,
+            follow: false,
+        };
         for (key, value) in form_urlencoded::parse(query.as_bytes()) {
             match &*key {
                 "lines" => wanted.lines = number(&key, &value, limits::LOG_LINES_MAX)?,
@@ -90,8 +97,10 @@ impl LogQuery {
             }
         }
         if wanted.previous && wanted.follow {
-            return Err(Problem::invalid("the output of an ended instance cannot be followed")
-                .hint("leave out either previous or follow"));
+            return Err(
+                Problem::invalid("the output of an ended instance cannot be followed")
+                    .hint("leave out either previous or follow"),
+            );
         }
         Ok(wanted)
     }
@@ -104,7 +113,9 @@ impl LogQuery {
 pub fn none(query: &str) -> Result<(), Problem> {
     match query {
         "" => Ok(()),
-        _ => Err(Problem::invalid(format!("this request takes no query, but has {query:?}"))),
+        _ => Err(Problem::invalid(format!(
+            "this request takes no query, but has {query:?}"
+        ))),
     }
 }
 
@@ -115,9 +126,14 @@ fn agent(value: &str) -> Result<AgentName, Problem> {
 
 fn since(value: &str) -> Result<Since, Problem> {
     if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
-        return value.parse().map(Since::Seq).map_err(|_| bad("since", value, SINCE_FORMS));
+        return value
+            .parse()
+            .map(Since::Seq)
+            .map_err(|_| bad("since", value, SINCE_FORMS));
     }
-    let time: jiff::Timestamp = value.parse().map_err(|_| bad("since", value, SINCE_FORMS))?;
+    let time: jiff::Timestamp = value
+        .parse()
+        .map_err(|_| bad("since", value, SINCE_FORMS))?;
     Ok(Since::Time(Wall(time.as_microsecond())))
 }
 
@@ -170,13 +186,19 @@ mod tests {
     #[test]
     fn what_cannot_be_read_is_named() {
         let message = |query| EntryQuery::parse(query).unwrap_err().object.message;
-        assert_eq!(message("limit=5000"), "limit=5000 is not a number from 0 to 1000");
+        assert_eq!(
+            message("limit=5000"),
+            "limit=5000 is not a number from 0 to 1000"
+        );
         assert_eq!(
             message("since=yesterday"),
             "since=yesterday is not an entry's number or a time such as 2026-01-31T12:00:00Z"
         );
         assert_eq!(message("follow=maybe"), "follow=maybe is not 1 or 0");
-        assert_eq!(message("agnet=a"), "this request has no parameter \"agnet\"");
+        assert_eq!(
+            message("agnet=a"),
+            "this request has no parameter \"agnet\""
+        );
         assert_eq!(
             message("agent=A"),
             "\"A\" is no name of an agent: it contains 'A'; only a-z, 0-9 and '-' are allowed"
@@ -189,6 +211,13 @@ mod tests {
     fn output_of_an_ended_instance_cannot_be_followed() {
         assert!(LogQuery::parse("previous&follow").is_err());
         let query = LogQuery::parse("lines=3&previous=1").unwrap();
-        assert_eq!(query, LogQuery { lines: 3, previous: true, follow: false });
+        assert_eq!(
+            query,
+            LogQuery {
+                lines: 3,
+                previous: true,
+                follow: false
+            }
+        );
     }
 }

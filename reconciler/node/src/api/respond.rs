@@ -29,8 +29,11 @@ pub struct Problem {
 
 impl Problem {
     fn new(status: StatusCode, code: &str, message: impl Into<String>) -> Self {
-        let object =
-            ErrorObject { code: code.to_owned(), message: message.into(), hint: String::new() };
+        let object = ErrorObject {
+            code: code.to_owned(),
+            message: message.into(),
+            hint: String::new(),
+        };
         Self { status, object }
     }
 
@@ -133,6 +136,8 @@ pub fn events(body: Channel<Bytes, Infallible>) -> Answer {
 fn whole(status: StatusCode, bytes: Vec<u8>) -> Answer {
     let mut answer = Response::new(Either::Left(Full::new(Bytes::from(bytes))));
     *answer.status_mut() = status;
-    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    answer
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     answer
 }

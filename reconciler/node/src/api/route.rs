@@ -71,13 +71,18 @@ impl Route {
             ["v1", verb @ ("pause" | "resume")] => act(method, path, verb, None),
             ["v1", "agents", name] => get(Self::Agent(parse_name(name)?)),
             ["v1", "agents", name, "logs"] => get(Self::Logs(parse_name(name)?)),
-            ["v1", "agents", name, verb @ ("restart" | "pause" | "resume")] => {
-                act(method, path, verb, Some(parse_name(name)?))
-            }
+            [
+                "v1",
+                "agents",
+                name,
+                verb @ ("restart" | "pause" | "resume"),
+            ] => act(method, path, verb, Some(parse_name(name)?)),
             ["v1", "agents", _, "rollback" | "generations"] => Err(later(path)),
             _ if LATER.iter().any(|known| begins_with(trimmed, known)) => Err(later(path)),
-            _ => Err(Problem::not_found(format!("there is no {path:?} in this API"))
-                .hint("the API is described in docs/api.md")),
+            _ => Err(
+                Problem::not_found(format!("there is no {path:?} in this API"))
+                    .hint("the API is described in docs/api.md"),
+            ),
         }
     }
 
@@ -91,11 +96,18 @@ fn require(method: &Method, wanted: &Method, path: &str, route: Route) -> Result
     if method == wanted {
         return Ok(route);
     }
-    Err(Problem::wrong_method(format!("{path} does not know {method}"))
-        .hint(format!("use {wanted} {path}")))
+    Err(
+        Problem::wrong_method(format!("{path} does not know {method}"))
+            .hint(format!("use {wanted} {path}")),
+    )
 }
 
-fn act(method: &Method, path: &str, verb: &str, agent: Option<AgentName>) -> Result<Route, Problem> {
+fn act(
+    method: &Method,
+    path: &str,
+    verb: &str,
+    agent: Option<AgentName>,
+) -> Result<Route, Problem> {
     let verb = match verb {
         "restart" => Verb::Restart,
         "pause" => Verb::Pause,
@@ -115,7 +127,8 @@ fn later(path: &str) -> Problem {
 }
 
 fn begins_with(path: &str, known: &str) -> bool {
-    path.strip_prefix(known).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    path.strip_prefix(known)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 #[cfg(test)]
@@ -137,9 +150,21 @@ mod tests {
             ("GET", "/v1/agents", Route::Agents),
             ("GET", "/v1/agents/a-1", Route::Agent(name("a-1"))),
             ("GET", "/v1/agents/a/logs", Route::Logs(name("a"))),
-            ("POST", "/v1/agents/a/restart", Route::Act(Verb::Restart, Some(name("a")))),
-            ("POST", "/v1/agents/a/pause", Route::Act(Verb::Pause, Some(name("a")))),
-            ("POST", "/v1/agents/a/resume", Route::Act(Verb::Resume, Some(name("a")))),
+            (
+                "POST",
+                "/v1/agents/a/restart",
+                Route::Act(Verb::Restart, Some(name("a"))),
+            ),
+            (
+                "POST",
+                "/v1/agents/a/pause",
+                Route::Act(Verb::Pause, Some(name("a"))),
+            ),
+            (
+                "POST",
+                "/v1/agents/a/resume",
+                Route::Act(Verb::Resume, Some(name("a"))),
+            ),
             ("POST", "/v1/pause", Route::Act(Verb::Pause, None)),
             ("POST", "/v1/resume", Route::Act(Verb::Resume, None)),
             ("GET", "/v1/diff", Route::Diff),
@@ -163,10 +188,26 @@ mod tests {
         };
         let cases = [
             ("/", StatusCode::NOT_FOUND, "there is no \"/\" in this API"),
-            ("/v1/restart", StatusCode::NOT_FOUND, "there is no \"/v1/restart\" in this API"),
-            ("/v1/agents/a/eat", StatusCode::NOT_FOUND, "there is no \"/v1/agents/a/eat\" in this API"),
-            ("/metrics", StatusCode::NOT_FOUND, "/metrics is not available in this version"),
-            ("/metricsx", StatusCode::NOT_FOUND, "there is no \"/metricsx\" in this API"),
+            (
+                "/v1/restart",
+                StatusCode::NOT_FOUND,
+                "there is no \"/v1/restart\" in this API",
+            ),
+            (
+                "/v1/agents/a/eat",
+                StatusCode::NOT_FOUND,
+                "there is no \"/v1/agents/a/eat\" in this API",
+            ),
+            (
+                "/metrics",
+                StatusCode::NOT_FOUND,
+                "/metrics is not available in this version",
+            ),
+            (
+                "/metricsx",
+                StatusCode::NOT_FOUND,
+                "there is no \"/metricsx\" in this API",
+            ),
             (
                 "/v1/ledger/proof/3",
                 StatusCode::NOT_FOUND,
@@ -177,11 +218,22 @@ mod tests {
                 StatusCode::BAD_REQUEST,
                 "\"..\" is no name of an agent: it contains '.'; only a-z, 0-9 and '-' are allowed",
             ),
-            ("/v1/agents/a/restart", StatusCode::METHOD_NOT_ALLOWED, "/v1/agents/a/restart does not know GET"),
+            (
+                "/v1/agents/a/restart",
+                StatusCode::METHOD_NOT_ALLOWED,
+                "/v1/agents/a/restart does not know GET",
+            ),
         ];
         for (path, status, message) in cases {
-            assert_eq!(refused(Method::GET, path), (status, message.to_owned()), "{path}");
+            assert_eq!(
+                refused(Method::GET, path),
+                (status, message.to_owned()),
+                "{path}"
+            );
         }
-        assert_eq!(refused(Method::DELETE, "/v1/plan").0, StatusCode::METHOD_NOT_ALLOWED);
+        assert_eq!(
+            refused(Method::DELETE, "/v1/plan").0,
+            StatusCode::METHOD_NOT_ALLOWED
+        );
     }
 }

@@ -5,9 +5,7 @@
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
-use hyper::{
-    Request, body::Incoming, header::HeaderMap, server::conn::http1, service::service_fn,
-};
+use hyper::{Request, body::Incoming, header::HeaderMap, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde::Serialize;
 use tokio::{
@@ -55,10 +53,24 @@ struct Places {
 /// # Errors
 /// [`ApiError::Bind`] if the socket cannot be used; nothing a caller does is an error.
 pub async fn serve(options: ApiOptions) -> Result<(), ApiError> {
-    let ApiOptions { listener, handle, ledger, logs, authorizer, mut shutdown } = options;
-    let failed = |source| ApiError::Bind { path: listener.path().to_owned(), source };
+    let ApiOptions {
+        listener,
+        handle,
+        ledger,
+        logs,
+        authorizer,
+        mut shutdown,
+    } = options;
+    let failed = |source| ApiError::Bind {
+        path: listener.path().to_owned(),
+        source,
+    };
     let socket_group = listener.group().map_err(failed)?;
-    let incoming = listener.inner.try_clone().and_then(UnixListener::from_std).map_err(failed)?;
+    let incoming = listener
+        .inner
+        .try_clone()
+        .and_then(UnixListener::from_std)
+        .map_err(failed)?;
     let shared = Shared {
         handle,
         authorizer,
@@ -99,16 +111,17 @@ pub async fn serve(options: ApiOptions) -> Result<(), ApiError> {
 }
 
 /// Finds out who calls, and gives the connection a task if there is a place for it.
-fn admit(
-    stream: UnixStream,
-    shared: &Arc<Shared>,
-    places: &Places,
-    connections: &mut JoinSet<()>,
-) {
-    let Some(caller) = identify(&stream) else { return };
+fn admit(stream: UnixStream, shared: &Arc<Shared>, places: &Places, connections: &mut JoinSet<()>) {
+    let Some(caller) = identify(&stream) else {
+        return;
+    };
     // Who may not act now shares places with those who only read; acting is judged again later.
     let is_actor = shared.authorizer.may_act(&caller).is_ok();
-    let places = if is_actor { &places.actors } else { &places.readers };
+    let places = if is_actor {
+        &places.actors
+    } else {
+        &places.readers
+    };
     match Arc::clone(places).try_acquire_owned() {
         Ok(place) => _ = connections.spawn(converse(stream, caller, Arc::clone(shared), place)),
         Err(_) => turn_away(&stream, &caller),
@@ -118,7 +131,10 @@ fn admit(
 fn identify(stream: &UnixStream) -> Option<Caller> {
     match stream.peer_cred() {
         Ok(peer) => {
-            let pid = peer.pid().and_then(|pid| u32::try_from(pid).ok()).unwrap_or(0);
+            let pid = peer
+                .pid()
+                .and_then(|pid| u32::try_from(pid).ok())
+                .unwrap_or(0);
             Some(Caller::of(peer.uid(), peer.gid(), pid))
         }
         Err(error) => {
@@ -130,7 +146,11 @@ fn identify(stream: &UnixStream) -> Option<Caller> {
 
 /// One write that does not wait: a fresh socket's buffer takes this little.
 fn turn_away(stream: &UnixStream, caller: &Caller) {
-    tracing::warn!(uid = caller.uid, pid = caller.pid, "too many connections at once");
+    tracing::warn!(
+        uid = caller.uid,
+        pid = caller.pid,
+        "too many connections at once"
+    );
     let busy = Problem::unavailable("too many connections at once")
         .hint("close some, or try again in a moment");
     let body = serde_json::to_string(&busy.object).unwrap_or_default();
@@ -195,7 +215,9 @@ async fn answer(
     request: Request<Incoming>,
 ) -> Result<Answer, Problem> {
     if !shared.authorizer.may_read(caller, shared.socket_group) {
-        return Err(Problem::forbidden("you are not a member of the socket's group"));
+        return Err(Problem::forbidden(
+            "you are not a member of the socket's group",
+        ));
     }
     let route = Route::of(request.method(), request.uri().path())?;
     let (head, body) = request.into_parts();
@@ -209,7 +231,9 @@ async fn answer(
         Route::LedgerEntries => ledger_entries(shared, query).await,
         Route::Act(verb, agent) => act(shared, caller, verb, agent, body).await,
         Route::Status => Ok(respond::found(&shared.handle.status().await?)),
-        Route::Agents => Ok(respond::found(&Items { items: shared.handle.status().await?.items })),
+        Route::Agents => Ok(respond::found(&Items {
+            items: shared.handle.status().await?.items,
+        })),
         Route::Agent(name) => match shared.handle.agent(name.clone()).await? {
             Some(agent) => Ok(respond::found(&agent)),
             None => Err(Problem::no_such_agent(name.as_str())),
@@ -266,15 +290,24 @@ async fn events(shared: &Shared, query: &str, headers: &HeaderMap) -> Result<Ans
     let from = blocking(move || entries::start_of_stream(&*ledger, &query, last_seen)).await?;
     let from = from.map_err(unreadable)?;
     let (stream, answer) = EventStream::open(shared.shutdown.clone());
-    tokio::spawn(follow::entries(Arc::clone(&shared.ledger), from, agent, stream));
+    tokio::spawn(follow::entries(
+        Arc::clone(&shared.ledger),
+        from,
+        agent,
+        stream,
+    ));
     Ok(answer)
 }
 
 /// What a reader that lost its connection saw last (WHATWG HTML, section 9.2).
 fn last_event_id(headers: &HeaderMap) -> Result<Option<u64>, Problem> {
-    let Some(value) = headers.get("last-event-id") else { return Ok(None) };
+    let Some(value) = headers.get("last-event-id") else {
+        return Ok(None);
+    };
     let number = value.to_str().ok().and_then(|text| text.parse().ok());
-    number.map(Some).ok_or_else(|| Problem::invalid("Last-Event-ID is not an entry's number"))
+    number
+        .map(Some)
+        .ok_or_else(|| Problem::invalid("Last-Event-ID is not an entry's number"))
 }
 
 async fn ledger_entries(shared: &Shared, query: &str) -> Result<Answer, Problem> {
@@ -282,7 +315,10 @@ async fn ledger_entries(shared: &Shared, query: &str) -> Result<Answer, Problem>
     let ledger = Arc::clone(&shared.ledger);
     let read = blocking(move || {
         let items = ledger.entries(from, limit)?;
-        Ok(EntryList { items, size: ledger.head().size })
+        Ok(EntryList {
+            items,
+            size: ledger.head().size,
+        })
     });
     Ok(respond::found(&read.await?.map_err(unreadable)?))
 }
@@ -292,7 +328,11 @@ async fn logs(
     agent: osmoda_core::name::AgentName,
     query: &str,
 ) -> Result<Answer, Problem> {
-    let LogQuery { lines, previous, follow } = LogQuery::parse(query)?;
+    let LogQuery {
+        lines,
+        previous,
+        follow,
+    } = LogQuery::parse(query)?;
     if follow {
         known(shared, &agent).await?;
         let (stream, answer) = EventStream::open(shared.shutdown.clone());
@@ -302,11 +342,17 @@ async fn logs(
     }
     let (logs, name) = (shared.logs.clone(), agent.clone());
     let found = blocking(move || logs.last(&name, previous, lines)).await?;
-    let lines = match found.map_err(|error| Problem::internal(format!("its output cannot be read: {error}")))? {
+    let lines = match found
+        .map_err(|error| Problem::internal(format!("its output cannot be read: {error}")))?
+    {
         Some(lines) => lines,
         None => known(shared, &agent).await.map(|()| Vec::new())?,
     };
-    Ok(respond::found(&LogText { agent: agent.to_string(), previous, lines }))
+    Ok(respond::found(&LogText {
+        agent: agent.to_string(),
+        previous,
+        lines,
+    }))
 }
 
 async fn known(shared: &Shared, agent: &osmoda_core::name::AgentName) -> Result<(), Problem> {
@@ -325,5 +371,7 @@ fn unreadable(why: String) -> Problem {
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, Problem> {
-    spawn_blocking(work).await.map_err(|_| Problem::internal("the request ended in a panic"))
+    spawn_blocking(work)
+        .await
+        .map_err(|_| Problem::internal("the request ended in a panic"))
 }

@@ -33,7 +33,10 @@ impl Listener {
     /// [`ApiError::Taken`] if a process answers there, [`ApiError::NotASocket`] if something
     /// else lies there, [`ApiError::Bind`] for the rest.
     pub fn bind(path: &Path) -> Result<Self, ApiError> {
-        let failed = |source| ApiError::Bind { path: path.to_owned(), source };
+        let failed = |source| ApiError::Bind {
+            path: path.to_owned(),
+            source,
+        };
         make_room(path)?;
         let draft = draft_name(path);
         remove_if_there(&draft).map_err(failed)?;
@@ -44,7 +47,11 @@ impl Listener {
         }
         let identity = placed.map_err(failed)?;
         inner.set_nonblocking(true).map_err(failed)?;
-        Ok(Self { inner, path: path.to_owned(), identity })
+        Ok(Self {
+            inner,
+            path: path.to_owned(),
+            identity,
+        })
     }
 
     /// Where it listens.
@@ -83,17 +90,25 @@ fn place(draft: &Path, path: &Path) -> io::Result<(u64, u64)> {
 
 /// Makes sure that nobody is served at `path` now.
 fn make_room(path: &Path) -> Result<(), ApiError> {
-    let failed = |source| ApiError::Bind { path: path.to_owned(), source };
+    let failed = |source| ApiError::Bind {
+        path: path.to_owned(),
+        source,
+    };
     match fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(failed(error)),
         Ok(found) if !found.file_type().is_socket() => {
-            return Err(ApiError::NotASocket { path: path.to_owned() });
+            return Err(ApiError::NotASocket {
+                path: path.to_owned(),
+            });
         }
         Ok(_) => {}
     }
     match UnixStream::connect(path) {
-        Ok(stream) => Err(ApiError::Taken { path: path.to_owned(), holder: holder(&stream) }),
+        Ok(stream) => Err(ApiError::Taken {
+            path: path.to_owned(),
+            holder: holder(&stream),
+        }),
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(failed(error)),
@@ -162,7 +177,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("osmoda.sock");
         fs::write(&path, "precious").unwrap();
-        assert!(matches!(Listener::bind(&path), Err(ApiError::NotASocket { .. })));
+        assert!(matches!(
+            Listener::bind(&path),
+            Err(ApiError::NotASocket { .. })
+        ));
         assert_eq!(fs::read_to_string(&path).unwrap(), "precious");
     }
 

@@ -29,7 +29,11 @@ pub struct Impatient {
 impl Impatient {
     /// Gives up on writes that wait longer than `patience`.
     pub fn new(stream: UnixStream, patience: Duration) -> Self {
-        Self { stream, patience, deadline: None }
+        Self {
+            stream,
+            patience,
+            deadline: None,
+        }
     }
 
     fn judge<T>(
@@ -42,7 +46,9 @@ impl Impatient {
             return written;
         }
         let patience = self.patience;
-        let deadline = self.deadline.get_or_insert_with(|| Box::pin(sleep(patience)));
+        let deadline = self
+            .deadline
+            .get_or_insert_with(|| Box::pin(sleep(patience)));
         ready!(deadline.as_mut().poll(context));
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }

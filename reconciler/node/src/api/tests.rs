@@ -78,9 +78,19 @@ impl EntrySource for Entries {
             let ts = Wall(seq as i64 * 1_000_000).to_string();
             let padding = "x".repeat(self.padding);
             let entry = json!({"seq": seq, "ts": ts, "agent": agent, "padding": padding});
-            EntryObject { seq, leaf: format!("{seq:064x}"), entry }
+            EntryObject {
+                seq,
+                leaf: format!("{seq:064x}"),
+                entry,
+            }
         };
         Ok((from..end).map(entry).collect())
+    }
+
+    fn newest(&self, limit: usize, agent: Option<&str>) -> Result<Vec<EntryObject>, String> {
+        let mut all = self.entries(0, usize::MAX)?;
+        all.retain(|entry| agent.is_none_or(|name| entry.entry["agent"] == name));
+        Ok(all.split_off(all.len().saturating_sub(limit)))
     }
 
     fn follow(&self) -> watch::Receiver<u64> {
@@ -116,12 +126,20 @@ impl Scene {
             listener,
             handle: Handle::new(sender),
             ledger: Arc::clone(&ledger) as Arc<dyn EntrySource>,
-            logs: LogFiles { directory: directory.path().join("logs") },
+            logs: LogFiles {
+                directory: directory.path().join("logs"),
+            },
             authorizer: Authorizer::new(uid, Arc::new(move |_| in_agent_tree)),
             shutdown: shutdown.subscribe(),
         };
         let server = tokio::spawn(serve(options));
-        Self { directory, ledger, heard, shutdown, server }
+        Self {
+            directory,
+            ledger,
+            heard,
+            shutdown,
+            server,
+        }
     }
 
     fn socket(&self) -> PathBuf {
@@ -138,7 +156,9 @@ impl Scene {
         // The server may have its answer, and hang up, before it has read everything.
         let _ = stream.write_all(request).await;
         let mut answer = Vec::new();
-        let _ = timeout(PATIENCE, stream.read_to_end(&mut answer)).await.expect("an answer");
+        let _ = timeout(PATIENCE, stream.read_to_end(&mut answer))
+            .await
+            .expect("an answer");
         String::from_utf8_lossy(&answer).into_owned()
     }
 
@@ -163,7 +183,10 @@ impl Scene {
         let mut line = String::new();
         while line != "\r\n" {
             line.clear();
-            timeout(PATIENCE, stream.read_line(&mut line)).await.unwrap().unwrap();
+            timeout(PATIENCE, stream.read_line(&mut line))
+                .await
+                .unwrap()
+                .unwrap();
         }
         stream
     }
@@ -175,7 +198,11 @@ impl Scene {
 
 fn parse(answer: &str) -> (u16, Value) {
     let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((answer, ""));
-    let status = head.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap_or(0);
+    let status = head
+        .split(' ')
+        .nth(1)
+        .and_then(|code| code.parse().ok())
+        .unwrap_or(0);
     (status, serde_json::from_str(body).unwrap_or(Value::Null))
 }
 
@@ -183,7 +210,9 @@ fn parse(answer: &str) -> (u16, Value) {
 async fn next(stream: &mut BufReader<UnixStream>, prefix: &str) -> String {
     loop {
         let mut line = String::new();
-        let read = timeout(PATIENCE, stream.read_line(&mut line)).await.expect("an event");
+        let read = timeout(PATIENCE, stream.read_line(&mut line))
+            .await
+            .expect("an event");
         assert_ne!(read.unwrap(), 0, "the stream ended");
         if let Some(rest) = line.trim_end().strip_prefix(prefix) {
             return rest.to_owned();
@@ -203,9 +232,15 @@ async fn loop_stub(mut inbox: mpsc::Receiver<Message>, heard: Arc<Mutex<Vec<Stri
                 answer(query);
                 continue;
             }
-            Message::Command { command, actor, reply } => {
+            Message::Command {
+                command,
+                actor,
+                reply,
+            } => {
                 if let Some(name) = command.agent().filter(|name| name.as_str() != "a") {
-                    reply.send(Err(CommandError::NoSuchAgent(name.clone()))).unwrap();
+                    reply
+                        .send(Err(CommandError::NoSuchAgent(name.clone())))
+                        .unwrap();
                     continue;
                 }
                 let reason = match &command {
@@ -213,7 +248,12 @@ async fn loop_stub(mut inbox: mpsc::Receiver<Message>, heard: Arc<Mutex<Vec<Stri
                     _ => String::new(),
                 };
                 let said = format!("{} by {}{reason}", command.verb(), who(&actor));
-                reply.send(Ok(Accepted { accepted: true, seq: Some(7) })).unwrap();
+                reply
+                    .send(Ok(Accepted {
+                        accepted: true,
+                        seq: Some(7),
+                    }))
+                    .unwrap();
                 said
             }
             Message::Refused { command, actor } => {
@@ -235,7 +275,11 @@ fn answer(query: Query) {
         }
         Query::Diff(reply) => {
             let system = std::collections::BTreeMap::new();
-            _ = reply.send(DiffReport { in_sync: true, agents: Vec::new(), system });
+            _ = reply.send(DiffReport {
+                in_sync: true,
+                agents: Vec::new(),
+                system,
+            });
         }
         Query::Plan(specs, reply) => {
             let names = specs.map(|specs| specs.agents.into_keys().collect::<Vec<_>>());
@@ -284,18 +328,38 @@ fn status() -> AgentList {
 #[tokio::test]
 async fn what_is_asked_for_is_answered() {
     let scene = Scene::start();
-    assert_eq!(scene.get("/v1/status").await, (200, serde_json::to_value(status()).unwrap()));
-    assert_eq!(scene.get("/v1/agents").await, (200, json!({"items": [agent()]})));
-    assert_eq!(scene.get("/v1/agents/a").await, (200, serde_json::to_value(agent()).unwrap()));
+    assert_eq!(
+        scene.get("/v1/status").await,
+        (200, serde_json::to_value(status()).unwrap())
+    );
+    assert_eq!(
+        scene.get("/v1/agents").await,
+        (200, json!({"items": [agent()]}))
+    );
+    assert_eq!(
+        scene.get("/v1/agents/a").await,
+        (200, serde_json::to_value(agent()).unwrap())
+    );
     assert_eq!(scene.get("/v1/diff").await.1["inSync"], true);
     assert_eq!(scene.get("/v1/plan").await, (200, json!({"steps": []})));
-    assert_eq!(scene.get("/v1/ledger/head").await.1["origin"], "test/osmoda/0");
+    assert_eq!(
+        scene.get("/v1/ledger/head").await.1["origin"],
+        "test/osmoda/0"
+    );
     assert_eq!(scene.get("/healthz").await, (200, json!({"alive": true})));
     assert_eq!(scene.get("/readyz").await, (200, json!({"ready": true})));
     let (status, page) = scene.get("/v1/ledger/entries?from=3&limit=1").await;
-    assert_eq!((status, &page["items"][0]["seq"], &page["size"]), (200, &json!(3), &json!(5)));
+    assert_eq!(
+        (status, &page["items"][0]["seq"], &page["size"]),
+        (200, &json!(3), &json!(5))
+    );
     let (status, page) = scene.get("/v1/events?agent=b").await;
-    let seqs: Vec<_> = page["items"].as_array().unwrap().iter().map(|e| &e["seq"]).collect();
+    let seqs: Vec<_> = page["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|e| &e["seq"])
+        .collect();
     assert_eq!((status, seqs), (200, vec![&json!(1), &json!(3)]));
 }
 
@@ -308,8 +372,14 @@ async fn errors_have_a_stable_form() {
         "hint": "`osmoda status` lists the agents that there are",
     });
     assert_eq!(scene.get("/v1/agents/zzz").await, (404, expected.clone()));
-    assert_eq!(scene.get("/v1/agents/zzz/logs").await, (404, expected.clone()));
-    assert_eq!(scene.send("POST", "/v1/agents/zzz/restart", "").await, (404, expected));
+    assert_eq!(
+        scene.get("/v1/agents/zzz/logs").await,
+        (404, expected.clone())
+    );
+    assert_eq!(
+        scene.send("POST", "/v1/agents/zzz/restart", "").await,
+        (404, expected)
+    );
     for (method, path, body, status) in [
         ("GET", "/v1/metrics", "", 404),
         ("GET", "/metrics", "", 404),
@@ -323,7 +393,10 @@ async fn errors_have_a_stable_form() {
     ] {
         let (found, object) = scene.send(method, path, body).await;
         assert_eq!(found, status, "{method} {path}: {object}");
-        assert!(object["code"].is_string() && object["message"].is_string(), "{path}: {object}");
+        assert!(
+            object["code"].is_string() && object["message"].is_string(),
+            "{path}: {object}"
+        );
     }
     assert_eq!(scene.heard(), [""; 0], "nothing of it may reach the loop");
 }
@@ -332,12 +405,22 @@ async fn errors_have_a_stable_form() {
 async fn commands_are_carried_out_in_the_name_of_who_gave_them() {
     let scene = Scene::start();
     let accepted = (200, json!({"accepted": true, "seq": 7}));
-    assert_eq!(scene.send("POST", "/v1/agents/a/restart", "").await, accepted);
+    assert_eq!(
+        scene.send("POST", "/v1/agents/a/restart", "").await,
+        accepted
+    );
     let reason = r#"{"reason": "upgrade"}"#;
-    assert_eq!(scene.send("POST", "/v1/agents/a/pause", reason).await, accepted);
+    assert_eq!(
+        scene.send("POST", "/v1/agents/a/pause", reason).await,
+        accepted
+    );
     assert_eq!(scene.send("POST", "/v1/pause", reason).await, accepted);
     assert_eq!(scene.send("POST", "/v1/resume", "{}").await, accepted);
-    let me = format!("uid {} pid {}", rustix::process::geteuid().as_raw(), std::process::id());
+    let me = format!(
+        "uid {} pid {}",
+        rustix::process::geteuid().as_raw(),
+        std::process::id()
+    );
     let expected = [
         format!("restart by {me}"),
         format!("pause by {me} because upgrade"),
@@ -357,7 +440,10 @@ async fn a_process_of_an_agent_reads_but_never_acts_and_its_attempt_is_on_record
         let (status, object) = scene.send("POST", path, "garbage").await;
         assert_eq!((status, &object["code"]), (403, &json!("Forbidden")));
         let last = scene.heard().pop().unwrap();
-        assert!(last.starts_with(&format!("refused {verb} by uid")), "{last}");
+        assert!(
+            last.starts_with(&format!("refused {verb} by uid")),
+            "{last}"
+        );
     }
     assert_eq!(scene.heard().len(), 2);
 }
@@ -365,13 +451,20 @@ async fn a_process_of_an_agent_reads_but_never_acts_and_its_attempt_is_on_record
 #[tokio::test]
 async fn a_plan_of_other_specs_reads_each_manifest() {
     let scene = Scene::start();
-    let manifest = |name| json!({
-        "apiVersion": "osmoda/v1", "kind": "Agent",
-        "metadata": {"name": name}, "spec": {"command": ["/bin/x"]}
-    });
+    let manifest = |name| {
+        json!({
+            "apiVersion": "osmoda/v1", "kind": "Agent",
+            "metadata": {"name": name}, "spec": {"command": ["/bin/x"]}
+        })
+    };
     let body = json!([manifest("one"), manifest("two")]).to_string();
     let (status, report) = scene.send("POST", "/v1/plan", &body).await;
-    let agents: Vec<_> = report["steps"].as_array().unwrap().iter().map(|s| &s["agent"]).collect();
+    let agents: Vec<_> = report["steps"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|s| &s["agent"])
+        .collect();
     assert_eq!((status, agents), (200, vec![&json!("one"), &json!("two")]));
     let twice = json!([manifest("one"), manifest("one")]).to_string();
     assert_eq!(scene.send("POST", "/v1/plan", &twice).await.0, 400);
@@ -397,7 +490,9 @@ async fn garbage_never_ends_the_server() {
         let _ = stream.write_all(request).await;
         let _ = stream.shutdown().await;
         let mut answer = Vec::new();
-        let _ = timeout(PATIENCE, stream.read_to_end(&mut answer)).await.expect("no hang");
+        let _ = timeout(PATIENCE, stream.read_to_end(&mut answer))
+            .await
+            .expect("no hang");
         assert!(!answer.starts_with(b"HTTP/1.1 200"), "{request:?}");
     }
     assert_eq!(scene.get("/v1/status").await.0, 200);
@@ -428,19 +523,27 @@ async fn too_many_connections_are_turned_away_until_one_ends() {
     for _ in 0..limits::ACTOR_CONNECTIONS_MAX {
         let mut stream = scene.connect().await;
         // Answered, so that it is known to have its place.
-        stream.write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+        stream
+            .write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n")
+            .await
+            .unwrap();
         let mut first = [0; 12];
         stream.read_exact(&mut first).await.unwrap();
         held.push(stream);
     }
     let mut refused = scene.connect().await;
     let mut answer = String::new();
-    timeout(PATIENCE, refused.read_to_string(&mut answer)).await.unwrap().unwrap();
+    timeout(PATIENCE, refused.read_to_string(&mut answer))
+        .await
+        .unwrap()
+        .unwrap();
     let (status, object) = parse(&answer);
     assert_eq!((status, &object["code"]), (503, &json!("Unavailable")));
     held.pop();
     let served = async { while scene.get("/healthz").await.0 != 200 {} };
-    timeout(PATIENCE, served).await.expect("a place becomes free");
+    timeout(PATIENCE, served)
+        .await
+        .expect("a place becomes free");
 }
 
 #[tokio::test]
@@ -461,9 +564,13 @@ async fn events_are_followed_as_they_are_written() {
 #[tokio::test]
 async fn a_reader_that_lost_its_connection_misses_nothing() {
     let scene = Scene::start();
-    let mut stream = scene.stream("/v1/events?follow=1", "Last-Event-ID: 1\r\n").await;
+    let mut stream = scene
+        .stream("/v1/events?follow=1", "Last-Event-ID: 1\r\n")
+        .await;
     assert_eq!(next(&mut stream, "id: ").await, "2");
-    let mut of_one = scene.stream("/v1/events?follow=1&agent=b&since=0", "").await;
+    let mut of_one = scene
+        .stream("/v1/events?follow=1&agent=b&since=0", "")
+        .await;
     assert_eq!(next(&mut of_one, "id: ").await, "1");
     assert_eq!(next(&mut of_one, "id: ").await, "3");
 }
@@ -471,7 +578,10 @@ async fn a_reader_that_lost_its_connection_misses_nothing() {
 #[tokio::test]
 async fn a_slow_reader_holds_nothing_in_memory_and_misses_nothing() {
     const ENTRIES: u64 = 20_000;
-    let ledger = Entries { padding: 1000, ..Entries::of(ENTRIES, &["a"]) };
+    let ledger = Entries {
+        padding: 1000,
+        ..Entries::of(ENTRIES, &["a"])
+    };
     let scene = Scene::with(ledger, false);
     let mut slow = scene.stream("/v1/events?follow=1&since=0", "").await;
     // Others are served meanwhile, and the slow one's place in the ledger stays behind.
@@ -479,7 +589,10 @@ async fn a_slow_reader_holds_nothing_in_memory_and_misses_nothing() {
         assert_eq!(scene.get("/v1/status").await.0, 200);
     }
     let read = scene.ledger.furthest_read.load(Ordering::SeqCst);
-    assert!(read > 0 && read < ENTRIES / 2, "{read} entries were read for a reader that waits");
+    assert!(
+        read > 0 && read < ENTRIES / 2,
+        "{read} entries were read for a reader that waits"
+    );
     for seq in 0..ENTRIES {
         assert_eq!(next(&mut slow, "id: ").await, seq.to_string());
     }
@@ -493,9 +606,15 @@ async fn output_is_shown_and_followed() {
     assert_eq!(scene.get("/v1/agents/a/logs").await.1["lines"], json!([]));
     std::fs::write(directory.join("current.log"), "one\ntwo\nthree\n").unwrap();
     std::fs::write(directory.join("previous.log"), "before\n").unwrap();
-    assert_eq!(scene.get("/v1/agents/a/logs?lines=2").await.1["lines"], json!(["two", "three"]));
+    assert_eq!(
+        scene.get("/v1/agents/a/logs?lines=2").await.1["lines"],
+        json!(["two", "three"])
+    );
     let (_, before) = scene.get("/v1/agents/a/logs?previous").await;
-    assert_eq!(before, json!({"agent": "a", "previous": true, "lines": ["before"]}));
+    assert_eq!(
+        before,
+        json!({"agent": "a", "previous": true, "lines": ["before"]})
+    );
     let mut stream = scene.stream("/v1/agents/a/logs?follow=1&lines=1", "").await;
     assert_eq!(next(&mut stream, "data: ").await, r#"{"line":"three"}"#);
     std::fs::write(directory.join("current.log"), "one\ntwo\nthree\nfour\n").unwrap();
@@ -508,8 +627,15 @@ async fn shutdown_ends_streams_and_takes_the_socket_along() {
     let mut stream = scene.stream("/v1/events?follow=1", "").await;
     scene.shutdown.send(true).unwrap();
     let mut rest = String::new();
-    timeout(PATIENCE, stream.read_to_string(&mut rest)).await.expect("the stream ends").unwrap();
-    timeout(PATIENCE, scene.server).await.expect("the server ends").unwrap().unwrap();
+    timeout(PATIENCE, stream.read_to_string(&mut rest))
+        .await
+        .expect("the stream ends")
+        .unwrap();
+    timeout(PATIENCE, scene.server)
+        .await
+        .expect("the server ends")
+        .unwrap()
+        .unwrap();
     assert!(!scene.directory.path().join("osmoda.sock").exists());
 }
 
@@ -525,7 +651,9 @@ async fn without_the_loop_the_caller_is_told_so() {
         listener,
         handle: Handle::new(sender),
         ledger: Arc::clone(&scene.ledger) as Arc<dyn EntrySource>,
-        logs: LogFiles { directory: directory.path().to_owned() },
+        logs: LogFiles {
+            directory: directory.path().to_owned(),
+        },
         authorizer: Authorizer::new(rustix::process::geteuid().as_raw(), Arc::new(|_| false)),
         shutdown: shutdown.subscribe(),
     };

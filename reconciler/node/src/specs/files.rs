@@ -40,6 +40,23 @@ impl SpecsRef {
             Self::Path(path.to_owned())
         }
     }
+
+    /// The directory or file; `None` for a flake reference.
+    pub fn path(&self) -> Option<&Path> {
+        match self {
+            Self::Path(path) => Some(path),
+            Self::Flake(_) => None,
+        }
+    }
+}
+
+impl std::fmt::Display for SpecsRef {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Path(path) => path.display().fmt(f),
+            Self::Flake(reference) => f.write_str(reference),
+        }
+    }
 }
 
 /// The language of a spec file, by the end of its name.
@@ -193,7 +210,7 @@ fn read_bytes(path: &Path) -> Result<Vec<u8>, FileError> {
 fn open(path: &Path) -> io::Result<File> {
     OpenOptions::new()
         .read(true)
-        .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
+        .custom_flags(libc::O_NOCTTY)
         .open(path)
 }
 

@@ -19,6 +19,7 @@ mod environment;
 mod launch;
 mod lock;
 mod logs;
+mod membership;
 mod note;
 mod options;
 mod process;

@@ -1,0 +1,69 @@
+//! The real ledger behind the loop's trait.
+
+use std::{collections::BTreeMap, sync::Mutex};
+
+use crate::{
+    error::chain,
+    reconcile::journal::{Journal, StoredEntry},
+};
+use osmoda_ledger::{Appended, Commit, CommitError, EntryRef, Head, Ledger, Reader, Record};
+
+/// A ledger and a connection of its own to read it.
+pub struct LedgerJournal {
+    ledger: Ledger,
+    reader: Mutex<Reader>,
+}
+
+impl LedgerJournal {
+    /// Opens the connection.
+    pub fn open(ledger: Ledger) -> Result<Self, osmoda_ledger::ReadError> {
+        let reader = Mutex::new(ledger.reader()?);
+        Ok(Self { ledger, reader })
+    }
+
+    fn read<T>(
+        &self,
+        read: impl FnOnce(&Reader) -> Result<T, osmoda_ledger::ReadError>,
+    ) -> Result<T, String> {
+        // A reader that panicked left nothing half-done: it only reads.
+        let reader = self
+            .reader
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        read(&reader).map_err(|error| chain(&error))
+    }
+}
+
+fn parsed(record: &Record) -> serde_json::Value {
+    let body = record.entry.as_deref().map(serde_json::from_slice);
+    // What was written as canonical JSON reads back; damage shows as null, and in `verify`.
+    body.and_then(Result::ok).unwrap_or_default()
+}
+
+impl Journal for LedgerJournal {
+    async fn append(&self, commit: Commit) -> Result<Vec<Appended>, CommitError> {
+        self.ledger.append(commit).await
+    }
+
+    fn state(&self, prefix: &str) -> Result<BTreeMap<String, Vec<u8>>, String> {
+        self.read(|reader| reader.state(prefix))
+    }
+
+    fn tail(&self, limit: u64) -> Result<Vec<StoredEntry>, String> {
+        let log = self.ledger.origin();
+        let records = self.read(|reader| reader.tail(limit))?;
+        let stored = |record: &Record| StoredEntry {
+            reference: EntryRef {
+                log: log.to_owned(),
+                seq: record.seq,
+                leaf: record.leaf,
+            },
+            entry: parsed(record),
+        };
+        Ok(records.iter().map(stored).collect())
+    }
+
+    fn head(&self) -> Head {
+        self.ledger.head()
+    }
+}

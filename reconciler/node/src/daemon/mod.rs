@@ -1,0 +1,326 @@
+//! The node daemon in the foreground: the loop with everything real around it.
+//!
+//! Order matters. Locks come first, so that a second daemon changes nothing; then the ledger,
+//! so that everything after it can be recorded; then the runtime, which adopts what runs; then
+//! the loop, which remembers and closes what was left open; and the API last, so that who gets
+//! an answer gets one from a daemon that knows its agents.
+//!
+//! Where to start: [`run`].
+
+mod ends;
+mod ledger;
+mod lock;
+mod specs;
+mod systemd;
+mod watch;
+
+use std::{
+    ffi::OsString, os::unix::process::CommandExt as _, path::PathBuf, process::Command, sync::Arc,
+};
+
+use osmoda_core::{observed::InvocationId, spec::Node, time::Clock};
+use osmoda_ledger::{Ledger, OpenOptions, Scrubber};
+use osmoda_nix::profiles::SymlinkProfiles;
+use osmoda_runtime::{
+    clock::SystemClock,
+    native::{NativeOptions, NativeRuntime},
+};
+use rustix::rand::{GetRandomFlags, getrandom};
+use tokio::sync::watch as channel;
+
+use self::{
+    ends::{Ending, Signals},
+    ledger::LedgerJournal,
+    lock::StateLock,
+    systemd::ServiceManager,
+};
+use crate::{
+    api::{self, ApiOptions, Authorizer, Listener},
+    error::chain,
+    handle::SpecsRead,
+    paths::Paths,
+    reconcile::{Edges, NodeFacts, Reconciler, act::Offload},
+    specs::{LoadOptions, SpecsRef},
+};
+
+/// Threads of the daemon's scheduler: one for the loop, one for what it waits for.
+const WORKERS: usize = 2;
+
+/// Which runtime to use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum RuntimeChoice {
+    /// The best that the host has.
+    #[default]
+    Auto,
+    /// Children of the daemon.
+    Native,
+    /// Transient units of systemd.
+    Systemd,
+}
+
+/// What `osmoda run` was asked for.
+#[derive(Debug, Clone)]
+pub struct DaemonOptions {
+    /// Where everything lives.
+    pub paths: Paths,
+    /// The desired state.
+    pub specs: SpecsRef,
+    /// How specs are read.
+    pub load: LoadOptions,
+    /// Which runtime.
+    pub runtime: RuntimeChoice,
+    /// Leave agents running at SIGTERM.
+    pub keep_agents: bool,
+    /// The ledger's file, if it is not the state directory's.
+    pub ledger: Option<PathBuf>,
+}
+
+/// Why the daemon did not start, or ended.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)]
+pub enum DaemonError {
+    /// Somebody else does this job already.
+    #[error("{0}")]
+    Taken(String),
+    /// What was asked for cannot be had.
+    #[error("{0}")]
+    Refused(String),
+    /// The specs cannot be read, and no agent is known from before.
+    #[error("{0}")]
+    Specs(String),
+    /// The system refused something.
+    #[error("{what}")]
+    System {
+        what: String,
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+impl DaemonError {
+    /// The exit code of `osmoda run`.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Taken(_) => 1,
+            Self::Refused(_) | Self::Specs(_) => 2,
+            Self::System { .. } => 5,
+        }
+    }
+
+    fn system(
+        what: impl Into<String>,
+        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Self {
+        Self::System {
+            what: what.into(),
+            source: source.into(),
+        }
+    }
+}
+
+/// Runs until SIGTERM or SIGINT.
+///
+/// # Errors
+/// [`DaemonError`].
+pub fn run(options: DaemonOptions) -> Result<(), DaemonError> {
+    if options.runtime == RuntimeChoice::Systemd {
+        let sentence = "the systemd runtime is not available in this version; use --runtime native";
+        return Err(DaemonError::Refused(sentence.into()));
+    }
+    // Read before anything else changes: SIGUSR2 executes what is at this path then.
+    let program = std::env::current_exe();
+    let scheduler = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(WORKERS)
+        .thread_name("osmoda")
+        .enable_all()
+        .build()
+        .map_err(|error| DaemonError::system("cannot start the scheduler", error))?;
+    let ending = scheduler.block_on(serve(options))?;
+    // Whatever still blocks (a spec that is being evaluated) ends with the process.
+    scheduler.shutdown_background();
+    match ending {
+        Ending::Stop { .. } => Ok(()),
+        Ending::Reexec => Err(reexec(program)),
+    }
+}
+
+/// Becomes the program that is now at the path this one was started from. Agents, their
+/// notes and the ledger are as a daemon that died would leave them: the new one adopts.
+fn reexec(program: std::io::Result<PathBuf>) -> DaemonError {
+    let program = match program {
+        Ok(program) => program,
+        Err(error) => return DaemonError::system("cannot tell which program this is", error),
+    };
+    let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
+    tracing::info!(program = %program.display(), "executing in place");
+    let error = Command::new(&program).args(arguments).exec();
+    DaemonError::system(format!("cannot execute {}", program.display()), error)
+}
+
+async fn serve(options: DaemonOptions) -> Result<Ending, DaemonError> {
+    let signals = Signals::take()?;
+    let manager = ServiceManager::connect();
+    let clock: Arc<dyn Clock> = Arc::new(
+        SystemClock::new().map_err(|error| DaemonError::system("cannot read the clock", error))?,
+    );
+    let paths = &options.paths;
+    prepare_directories(paths)?;
+    let lock = StateLock::take(&paths.state).await?;
+    let first = specs::read(options.specs.clone(), options.load.clone()).await;
+    let name = node_name(&first);
+    let scrubber = Arc::new(Scrubber::new());
+    let ledger = open_ledger(&options, &name, &clock, &scrubber)?;
+    let runtime = Arc::new(open_runtime(paths, &clock, &scrubber)?);
+    let profiles = SymlinkProfiles::new(&paths.profiles, &paths.state.join("bundles"))
+        .map_err(|error| DaemonError::system("cannot open the agents' profiles", error))?;
+    let facts = NodeFacts {
+        name,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        pid: std::process::id(),
+        runtime: "native".to_owned(),
+        specs: options.specs.to_string(),
+    };
+    let edges = Edges {
+        runtime: Arc::clone(&runtime),
+        profiles: Arc::new(profiles),
+        journal: LedgerJournal::open(ledger.clone())
+            .map_err(|error| DaemonError::system("cannot read the ledger", error))?,
+        clock,
+        ids: Box::new(fresh_id),
+        offload: Offload::Thread,
+    };
+    let (mut reconciler, handle) = Reconciler::new(edges, facts);
+    let restored = reconciler.restore().await;
+    restored.map_err(|why| DaemonError::system("cannot take over from the last daemon", why))?;
+    if let Err(why) = &first
+        && reconciler.known().is_empty()
+    {
+        return Err(DaemonError::Specs(why.clone()));
+    }
+    let listener = listen(paths)?;
+    let (shutdown, shutdown_seen) = channel::channel(false);
+    let authorizer = authorizer(&runtime);
+    let source = api::source::LedgerSource::new(ledger.clone())
+        .map_err(|error| DaemonError::system("cannot read the ledger", error))?;
+    let served = tokio::spawn(api::serve(ApiOptions {
+        listener,
+        handle: handle.clone(),
+        ledger: Arc::new(source),
+        logs: api::LogFiles {
+            directory: paths.logs.clone(),
+        },
+        authorizer: authorizer.clone(),
+        shutdown: shutdown_seen,
+    }));
+    let loop_ended = tokio::spawn(reconciler.run());
+    let feed = specs::Feed {
+        specs: options.specs,
+        load: options.load,
+        handle: handle.clone(),
+        authorizer,
+    };
+    tokio::spawn(feed.run(first));
+    let ending = ends::wait(signals, &manager, &handle, options.keep_agents, loop_ended).await;
+    // The API ends by itself when it hears of the shutdown; a failure of it is on record there.
+    let _ = shutdown.send(true);
+    if let Ok(Err(error)) = served.await {
+        tracing::error!(error = %chain(&error), "the API failed");
+    }
+    ledger.shutdown().await;
+    drop(lock);
+    ending
+}
+
+/// 128 random bits of the kernel. An early boot that has none yet is waited for.
+fn fresh_id() -> InvocationId {
+    let mut bytes = [0; 16];
+    while getrandom(&mut bytes, GetRandomFlags::empty()) != Ok(bytes.len()) {}
+    InvocationId(bytes)
+}
+
+fn prepare_directories(paths: &Paths) -> Result<(), DaemonError> {
+    // Agents that run as another user pass through the state directory to their own.
+    for (path, mode) in [
+        (&paths.state, 0o711),
+        (&paths.runtime, 0o755),
+        (&paths.logs, 0o750),
+    ] {
+        use std::os::unix::fs::DirBuilderExt as _;
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(mode)
+            .create(path)
+            .map_err(|error| {
+                DaemonError::system(format!("cannot create {}", path.display()), error)
+            })?;
+    }
+    Ok(())
+}
+
+fn node_name(specs: &SpecsRead) -> String {
+    let declared = specs.as_ref().ok().and_then(|loaded| loaded.node.as_ref());
+    let declared = declared.and_then(|node| node.node.name.clone());
+    declared.unwrap_or_else(|| {
+        rustix::system::uname()
+            .nodename()
+            .to_string_lossy()
+            .into_owned()
+    })
+}
+
+fn open_ledger(
+    options: &DaemonOptions,
+    node: &str,
+    clock: &Arc<dyn Clock>,
+    scrubber: &Arc<Scrubber>,
+) -> Result<Ledger, DaemonError> {
+    let path = options
+        .ledger
+        .clone()
+        .unwrap_or_else(|| options.paths.ledger());
+    let mut open = OpenOptions::new(node, Arc::clone(clock));
+    open.scrubber = Arc::clone(scrubber);
+    let opened = Ledger::open_or_reset(&path, open)
+        .map_err(|error| DaemonError::system(format!("cannot open {}", path.display()), error))?;
+    Ok(opened.ledger)
+}
+
+fn open_runtime(
+    paths: &Paths,
+    clock: &Arc<dyn Clock>,
+    scrubber: &Arc<Scrubber>,
+) -> Result<NativeRuntime, DaemonError> {
+    let mut native = NativeOptions::new(
+        paths.runtime.clone(),
+        paths.logs.clone(),
+        paths.state.clone(),
+        Arc::clone(clock),
+    );
+    let scrubber = Arc::clone(scrubber);
+    native.on_credential = Some(Arc::new(move |agent, name, value: &[u8]| {
+        scrubber.learn(&format!("{agent}/{name}"), value);
+    }));
+    NativeRuntime::open(native)
+        .map_err(|error| DaemonError::system("cannot open the native runtime", error))
+}
+
+fn listen(paths: &Paths) -> Result<Listener, DaemonError> {
+    Listener::bind(&paths.socket()).map_err(|error| match error {
+        api::ApiError::Taken { .. } => DaemonError::Taken(error.to_string()),
+        other => DaemonError::system("cannot serve the API", other),
+    })
+}
+
+fn authorizer(runtime: &Arc<NativeRuntime>) -> Authorizer {
+    let runtime = Arc::clone(runtime);
+    let in_agent_tree = Arc::new(move |pid| runtime.is_in_agent_tree(pid));
+    Authorizer::new(rustix::process::geteuid().as_raw(), in_agent_tree)
+}
+
+/// Sets who may act besides root and the daemon's own user.
+fn set_operators(authorizer: &Authorizer, node: Option<&Node>) {
+    let operators = node.map(|node| node.operators.clone()).unwrap_or_default();
+    for unknown in authorizer.set_operators(&operators) {
+        tracing::warn!(operator = unknown, "no such user or group on this host");
+    }
+}

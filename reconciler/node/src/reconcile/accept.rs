@@ -1,0 +1,317 @@
+//! Taking messages in: what each one changes of what the loop knows.
+
+use osmoda_core::{
+    event::{Actor, Event, OperatorCommand, PauseChange},
+    memory::Paused,
+    name::AgentName,
+    observed::InvocationId,
+    outcome::{Done, Outcome, settle},
+    plan::Action,
+};
+use osmoda_ledger::Appended;
+use osmoda_nix::profiles::Profiles;
+use osmoda_runtime::{Runtime, RuntimeEvent};
+use serde::{Deserialize, Serialize};
+use tokio::sync::oneshot;
+
+use super::{
+    Ending, Reconciler,
+    agent::{AgentState, Desire},
+    journal::Journal,
+    message::Message,
+    turn::agent_key,
+};
+use crate::{
+    api::types::Accepted,
+    handle::{Command, CommandError, Query},
+};
+
+/// Key of the node's memory in the state table.
+pub const NODE_KEY: &str = "node";
+
+/// What is remembered of the node as a whole. Durable.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct NodeMemory {
+    /// Boot id of the daemon's last start.
+    pub boot: String,
+    /// All agents are paused.
+    pub paused: Option<Paused>,
+}
+
+/// A command that waits for its record.
+#[derive(Debug)]
+pub struct Reply {
+    index: usize,
+    to: oneshot::Sender<Result<Accepted, CommandError>>,
+}
+
+/// State as it is stored.
+pub fn encode(state: &impl Serialize) -> Vec<u8> {
+    // Structs of text, numbers and lists with text keys always serialize.
+    serde_json::to_vec(state).unwrap_or_default()
+}
+
+impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
+    pub(super) fn accept_event(&mut self, event: RuntimeEvent) {
+        match event {
+            RuntimeEvent::Changed(agent) => self.mark(agent),
+        }
+    }
+
+    pub(super) fn accept(&mut self, message: Message) {
+        match message {
+            Message::Specs(read) => self.accept_specs(read),
+            Message::Command {
+                command,
+                actor,
+                reply,
+            } => {
+                self.accept_command(command, actor, reply);
+            }
+            Message::Refused { command, actor } => {
+                self.note_command(&command, actor, false);
+            }
+            Message::Query(query) => self.answer_query(query),
+            Message::Shutdown {
+                reason,
+                keep_agents,
+            } => {
+                self.ending = Some(Ending {
+                    reason,
+                    keep_agents,
+                    over: false,
+                });
+                self.mark_all();
+            }
+        }
+    }
+
+    pub(super) fn accept_resynced(&mut self, found: Result<Vec<AgentName>, String>) {
+        match found {
+            Ok(agents) => {
+                for agent in agents {
+                    self.agents.entry(agent).or_default();
+                }
+                self.mark_all();
+            }
+            Err(why) => {
+                tracing::warn!(reason = %why, "the runtime could not be asked; nothing is done on a guess");
+            }
+        }
+    }
+
+    pub(super) fn mark(&mut self, agent: AgentName) {
+        self.agents.entry(agent.clone()).or_default();
+        self.dirty.insert(agent);
+    }
+
+    pub(super) fn mark_all(&mut self) {
+        self.dirty.extend(self.agents.keys().cloned());
+    }
+
+    /// An action ended: draw the conclusions, and put them on record with the next turn.
+    pub(super) fn accept_done(
+        &mut self,
+        name: &AgentName,
+        invocation: Option<InvocationId>,
+        outcome: &Outcome,
+    ) {
+        let fresh = (self.ids)();
+        let Some(state) = self.agents.get_mut(name) else {
+            return;
+        };
+        let Some(flight) = state
+            .in_flight
+            .take_if(|flight| concerns(&flight.action, invocation))
+        else {
+            return;
+        };
+        let settled = settle(
+            &state.memory,
+            &Done {
+                action: &flight.action,
+                outcome,
+                since: flight.since,
+                fresh,
+                now: self.clock.mono(),
+                wall: self.clock.wall(),
+            },
+        );
+        state.hold_until = settled.hold_until;
+        self.turn
+            .records(name, flight.intent.as_ref(), &settled.records);
+        if *outcome == Outcome::Removed {
+            self.turn.delete(agent_key(name));
+            self.forget(name);
+        } else if state.memory != settled.memory {
+            state.memory = settled.memory;
+            self.turn.put(agent_key(name), encode(&state.memory));
+        }
+        self.mark_again(name);
+        if self.ending.is_some() {
+            self.mark_all(); // whose dependents are gone may be stopped now
+        }
+    }
+
+    /// A removed agent is gone, unless it was declared again in the meantime.
+    fn forget(&mut self, name: &AgentName) {
+        self.set_timer(name, None);
+        let Some(state) = self.agents.remove(name) else {
+            return;
+        };
+        if state.desire.present().is_some() {
+            let again = AgentState {
+                desire: state.desire,
+                file: state.file,
+                ..AgentState::default()
+            };
+            self.agents.insert(name.clone(), again);
+        }
+    }
+
+    fn mark_again(&mut self, name: &AgentName) {
+        if self.agents.contains_key(name) {
+            self.dirty.insert(name.clone());
+        }
+    }
+
+    fn accept_command(
+        &mut self,
+        command: Command,
+        actor: Actor,
+        reply: oneshot::Sender<Result<Accepted, CommandError>>,
+    ) {
+        if let Some(agent) = command.agent()
+            && self
+                .agents
+                .get(agent)
+                .is_none_or(|state| state.desire == Desire::Absent)
+        {
+            // Nobody waits any longer: nothing is lost with the answer.
+            let _ = reply.send(Err(CommandError::NoSuchAgent(agent.clone())));
+            return;
+        }
+        let uid = match &actor {
+            Actor::Operator { uid, .. } => *uid,
+            Actor::Reconciler | Actor::System => 0,
+        };
+        let index = self.note_command(&command, actor.clone(), true);
+        self.replies.push(Reply { index, to: reply });
+        match command {
+            Command::Restart { agent } => {
+                self.change_memory(&agent, |memory| memory.restart_requested = true);
+            }
+            Command::Pause { agent, reason } => {
+                let paused = Paused {
+                    reason: reason.clone(),
+                    uid,
+                    at: self.clock.wall(),
+                };
+                self.set_pause(agent.as_ref(), Some(paused), &actor, reason);
+            }
+            Command::Resume { agent } => {
+                self.set_pause(agent.as_ref(), None, &actor, String::new());
+            }
+        }
+    }
+
+    fn note_command(&mut self, command: &Command, actor: Actor, accepted: bool) -> usize {
+        let reason = match command {
+            Command::Pause { reason, .. } => reason.clone(),
+            Command::Restart { .. } | Command::Resume { .. } => String::new(),
+        };
+        let body = OperatorCommand {
+            verb: command.verb().to_owned(),
+            reason,
+            accepted,
+        };
+        self.turn
+            .note(command.agent(), actor, &Event::OperatorCommand(body))
+    }
+
+    fn set_pause(
+        &mut self,
+        agent: Option<&AgentName>,
+        paused: Option<Paused>,
+        actor: &Actor,
+        reason: String,
+    ) {
+        let change = PauseChange {
+            reason,
+            all: agent.is_none(),
+        };
+        let event = if paused.is_some() {
+            Event::Paused(change)
+        } else {
+            Event::Resumed(change)
+        };
+        self.turn.note(agent, actor.clone(), &event);
+        match agent {
+            Some(agent) => self.change_memory(agent, |memory| memory.paused = paused),
+            None => {
+                self.all_paused = paused;
+                self.put_node_memory();
+                self.mark_all();
+            }
+        }
+    }
+
+    pub(super) fn put_node_memory(&mut self) {
+        let memory = NodeMemory {
+            boot: self.clock.boot_id().to_owned(),
+            paused: self.all_paused.clone(),
+        };
+        self.turn.put(NODE_KEY.to_owned(), encode(&memory));
+    }
+
+    fn change_memory(
+        &mut self,
+        name: &AgentName,
+        change: impl FnOnce(&mut osmoda_core::memory::Memory),
+    ) {
+        if let Some(state) = self.agents.get_mut(name) {
+            change(&mut state.memory);
+            self.turn.put(agent_key(name), encode(&state.memory));
+            self.mark_again(name);
+        }
+    }
+
+    /// Answers the commands of this turn, now that they are on record.
+    pub(super) fn answer(&mut self, appended: Option<&[Appended]>) {
+        for reply in self.replies.drain(..) {
+            let seq = appended
+                .and_then(|all| all.get(reply.index))
+                .map(|a| a.reference.seq);
+            // Nobody waits any longer: nothing is lost with the answer.
+            let _ = reply.to.send(Ok(Accepted {
+                accepted: true,
+                seq,
+            }));
+        }
+    }
+
+    /// Nobody waits for an answer any longer when sending it fails.
+    fn answer_query(&mut self, query: Query) {
+        match query {
+            Query::Ping(to) => drop(to.send(())),
+            Query::Status(to) => drop(to.send(self.report_status())),
+            Query::Agent(name, to) => drop(to.send(self.report_agent(&name))),
+            Query::Diff(to) => drop(to.send(self.report_diff())),
+            Query::Plan(specs, to) => drop(to.send(self.report_plan(specs.as_deref()))),
+        }
+    }
+}
+
+/// Whether an outcome is of this action and not of an earlier one.
+fn concerns(action: &Action, invocation: Option<InvocationId>) -> bool {
+    match action {
+        Action::Start {
+            invocation: own, ..
+        }
+        | Action::Stop {
+            invocation: own, ..
+        } => invocation == Some(*own),
+        Action::Activate { .. } | Action::Remove => invocation.is_none(),
+    }
+}

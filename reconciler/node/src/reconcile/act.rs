@@ -1,0 +1,205 @@
+//! Carrying steps out. No choices are made here; outcomes come back as messages.
+
+use std::sync::Arc;
+
+use osmoda_core::{
+    memory::{StartFailure, StartFailureKind},
+    name::AgentName,
+    observed::{InstanceState, InvocationId},
+    outcome::Outcome,
+    plan::Action,
+};
+use osmoda_nix::profiles::Profiles;
+use osmoda_runtime::{Runtime, StartError, StartRequest};
+use tokio::{
+    sync::Semaphore,
+    task::{Id, JoinError},
+};
+
+use super::{Reconciler, Recorded, agent::InFlight, journal::Journal};
+use crate::error::chain;
+
+/// Most starts at once: a host where everything fails still answers its callers. Waiting
+/// starts are served in the order of their asking.
+pub const STARTS_AT_ONCE: usize = 16;
+
+impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
+    /// Begins what was recorded; each step is a task of its own.
+    pub(super) fn act(&mut self, recorded: Vec<Recorded>) {
+        let since = self.clock.mono();
+        for Recorded {
+            agent,
+            step,
+            intent,
+        } in recorded
+        {
+            let action = step.action;
+            tracing::info!(agent = %agent, action = ?action.kind(), reason = step.reason, "acting");
+            if let Some(state) = self.agents.get_mut(&agent) {
+                state.in_flight = Some(InFlight {
+                    action: action.clone(),
+                    intent,
+                    since,
+                });
+            }
+            self.begin(agent, action);
+        }
+    }
+
+    fn begin(&mut self, agent: AgentName, action: Action) {
+        let runtime = Arc::clone(&self.runtime);
+        let profiles = Arc::clone(&self.profiles);
+        let permits = Arc::clone(&self.start_permits);
+        let offload = self.offload;
+        let invocation = invocation(&action);
+        let name = agent.clone();
+        let task = self.under_way.spawn(async move {
+            match action {
+                Action::Start { .. } | Action::Stop { .. } => {
+                    run_instance(&*runtime, &permits, &name, action).await
+                }
+                Action::Activate { .. } | Action::Remove => {
+                    let change = move || change_profile(&*runtime, &*profiles, &name, &action);
+                    offload.run(change).await
+                }
+            }
+        });
+        self.who.insert(task.id(), (agent, invocation));
+    }
+
+    /// Takes in the outcome of an action that ended, one that panicked included.
+    pub(super) fn accept_ended(&mut self, ended: Result<(Id, Outcome), JoinError>) {
+        let (id, outcome) = match ended {
+            Ok(ended) => ended,
+            Err(error) => (
+                error.id(),
+                Outcome::Failed(format!("osmoda itself failed: {error}")),
+            ),
+        };
+        if let Some((agent, invocation)) = self.who.remove(&id) {
+            self.accept_done(&agent, invocation, &outcome);
+        }
+    }
+
+    /// Asks the runtime to look at everything again.
+    pub(super) fn begin_resync(&mut self) {
+        let runtime = Arc::clone(&self.runtime);
+        self.resync = Some(Box::pin(async move {
+            let found = runtime.observe().await;
+            found
+                .map(|instances| {
+                    instances
+                        .into_iter()
+                        .map(|instance| instance.agent)
+                        .collect()
+                })
+                .map_err(|error| chain(&error))
+        }));
+    }
+}
+
+fn invocation(action: &Action) -> Option<InvocationId> {
+    match action {
+        Action::Start { invocation, .. } | Action::Stop { invocation, .. } => Some(*invocation),
+        Action::Activate { .. } | Action::Remove => None,
+    }
+}
+
+/// Where blocking work on profiles is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Offload {
+    /// On a thread that may block.
+    Thread,
+    /// In place: for the simulator, whose profiles are in memory and whose order is fixed.
+    Inline,
+}
+
+impl Offload {
+    async fn run(self, work: impl FnOnce() -> Outcome + Send + 'static) -> Outcome {
+        match self {
+            Self::Inline => work(),
+            Self::Thread => match tokio::task::spawn_blocking(work).await {
+                Ok(outcome) => outcome,
+                Err(error) => Outcome::Failed(format!("osmoda itself failed: {error}")),
+            },
+        }
+    }
+}
+
+async fn run_instance(
+    runtime: &impl Runtime,
+    permits: &Semaphore,
+    name: &AgentName,
+    action: Action,
+) -> Outcome {
+    match action {
+        Action::Start {
+            invocation,
+            generation,
+            agent,
+        } => {
+            // The semaphore is never closed; were it, starting without a permit is right.
+            let _permit = permits.acquire().await;
+            let spec = Arc::new(agent.spec.clone());
+            let request = StartRequest {
+                agent: name.clone(),
+                invocation,
+                generation,
+                spec,
+            };
+            started(runtime.start(request).await)
+        }
+        Action::Stop { invocation, stop } => match runtime.stop(name, invocation, &stop).await {
+            Ok(stopped) => Outcome::Stopped {
+                exit: stopped.exit,
+                killed: stopped.killed,
+            },
+            Err(error) => Outcome::Failed(chain(&error)),
+        },
+        Action::Activate { .. } | Action::Remove => Outcome::Failed("not of an instance".into()),
+    }
+}
+
+fn change_profile(
+    runtime: &impl Runtime,
+    profiles: &impl Profiles,
+    name: &AgentName,
+    action: &Action,
+) -> Outcome {
+    let changed = match action {
+        Action::Activate { agent, .. } => profiles
+            .activate(name, &agent.manifest)
+            .map(Outcome::Activated),
+        Action::Remove => profiles.remove(name).map(|()| {
+            runtime.forget(name);
+            Outcome::Removed
+        }),
+        Action::Start { .. } | Action::Stop { .. } => {
+            return Outcome::Failed("not of a profile".into());
+        }
+    };
+    changed.unwrap_or_else(|error| Outcome::Failed(chain(&error)))
+}
+
+fn started(result: Result<osmoda_core::observed::Instance, StartError>) -> Outcome {
+    let error = match result {
+        Ok(instance) => {
+            let pid = match instance.state {
+                InstanceState::Running { pid } => pid,
+                InstanceState::Exited(_) => 0, // ended already; its exit is news of its own
+            };
+            return Outcome::Started { pid };
+        }
+        Err(error) => error,
+    };
+    let kind = match &error {
+        StartError::AlreadyRunning { .. } => return Outcome::AlreadyRunning(chain(&error)),
+        StartError::Credential { .. } => StartFailureKind::Credential,
+        StartError::Invalid { .. } => StartFailureKind::Invalid,
+        StartError::System { .. } => StartFailureKind::System,
+    };
+    Outcome::NotStarted(StartFailure {
+        kind,
+        message: chain(&error),
+    })
+}

@@ -1,0 +1,196 @@
+//! What the loop knows of one agent.
+
+use std::path::PathBuf;
+
+use osmoda_core::{
+    memory::{Memory, Paused},
+    name::AgentName,
+    observed::{Instance, InstanceState, InvocationId, Observation},
+    plan::{Action, Active, Desired, Observed, Shutdown, View},
+    time::{Mono, Wall},
+};
+use osmoda_ledger::EntryRef;
+use osmoda_nix::profiles::Profiles;
+use osmoda_runtime::Runtime;
+
+use crate::{error::chain, specs};
+
+/// Most lines of output kept with a failure.
+pub const LAST_OUTPUT_LINES: usize = 20;
+/// Most bytes of output kept with a failure.
+pub const LAST_OUTPUT_BYTES: usize = 4096;
+
+/// The desired state of an agent, or that nothing has been read yet: unknown is not absent.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Desire {
+    /// No specs have been read since the daemon started.
+    #[default]
+    Unread,
+    /// It is in no spec.
+    Absent,
+    /// It is declared.
+    Present(Desired),
+}
+
+impl Desire {
+    /// What is declared, if anything.
+    pub fn present(&self) -> Option<&Desired> {
+        match self {
+            Self::Present(desired) => Some(desired),
+            Self::Unread | Self::Absent => None,
+        }
+    }
+}
+
+/// An action under way.
+#[derive(Debug, Clone)]
+pub struct InFlight {
+    /// What is being done.
+    pub action: Action,
+    /// Its intent; absent while recording is degraded.
+    pub intent: Option<EntryRef>,
+    /// When it was begun.
+    pub since: Mono,
+}
+
+/// One agent.
+#[derive(Debug, Default)]
+pub struct AgentState {
+    /// What it should be.
+    pub desire: Desire,
+    /// File it was read from.
+    pub file: Option<PathBuf>,
+    /// Why its newest spec was refused.
+    pub spec_error: Option<String>,
+    /// Durable memory.
+    pub memory: Memory,
+    /// The action under way.
+    pub in_flight: Option<InFlight>,
+    /// After a failed action: no other before this.
+    pub hold_until: Option<Mono>,
+    /// When the loop looks at it again by itself.
+    pub wake_at: Option<Mono>,
+    /// First entry of the open incident.
+    pub incident_root: Option<EntryRef>,
+    /// The active generation as read last; read again when the profile's link changes.
+    active: Option<Active>,
+}
+
+/// What surrounds every agent of a turn.
+#[derive(Debug, Clone, Copy)]
+pub struct Moment<'a> {
+    /// Now.
+    pub now: Mono,
+    /// Now, for people.
+    pub wall: Wall,
+    /// All agents are paused.
+    pub all_paused: Option<&'a Paused>,
+    /// Whose turn it is in a shutdown.
+    pub shutdown: Option<Shutdown>,
+    /// Random bytes.
+    pub fresh: InvocationId,
+}
+
+impl AgentState {
+    /// An agent that is remembered from an earlier daemon.
+    pub fn remembered(memory: Memory) -> Self {
+        let file = memory.file.as_ref().map(PathBuf::from);
+        Self {
+            memory,
+            file,
+            ..Self::default()
+        }
+    }
+
+    /// Reads what the agent is from runtime and profile.
+    pub fn observe(
+        &mut self,
+        name: &AgentName,
+        runtime: &impl Runtime,
+        profiles: &impl Profiles,
+    ) -> Observed {
+        let instance = runtime.inspect(name);
+        let ended = match &instance {
+            Observation::Known(Some(instance)) => self.has_unrecorded_end(instance),
+            _ => false,
+        };
+        let last_output = if ended {
+            runtime.last_output(name, LAST_OUTPUT_LINES, LAST_OUTPUT_BYTES)
+        } else {
+            Vec::new()
+        };
+        Observed {
+            instance,
+            active: self.observe_active(name, profiles),
+            last_output,
+        }
+    }
+
+    fn has_unrecorded_end(&self, instance: &Instance) -> bool {
+        matches!(instance.state, InstanceState::Exited(_))
+            && self.memory.accounted != Some(instance.invocation)
+    }
+
+    fn observe_active(
+        &mut self,
+        name: &AgentName,
+        profiles: &impl Profiles,
+    ) -> Observation<Option<Active>> {
+        let generation = match profiles.active(name) {
+            Ok(Some(generation)) => generation,
+            Ok(None) => return Observation::Known(None),
+            Err(error) => return Observation::Unknown(chain(&error)),
+        };
+        if let Some(active) = &self.active
+            && active.generation == generation
+        {
+            return Observation::Known(Some(active.clone()));
+        }
+        let manifest = match profiles.manifest(&generation) {
+            Ok(manifest) => manifest,
+            Err(error) => return Observation::Unknown(chain(&error)),
+        };
+        match specs::load_manifest(&manifest) {
+            Ok(agent) => {
+                let Desired { agent, digest } = Desired::new(agent.into());
+                let active = Active {
+                    generation,
+                    agent,
+                    digest,
+                };
+                self.active = Some(active.clone());
+                Observation::Known(Some(active))
+            }
+            Err(errors) => {
+                let first = errors.first().map(ToString::to_string).unwrap_or_default();
+                Observation::Unknown(format!(
+                    "the manifest in {} is not valid: {first}",
+                    generation.store_path
+                ))
+            }
+        }
+    }
+
+    /// Everything that a decision about this agent depends on.
+    pub fn view<'a>(
+        &'a self,
+        name: &'a AgentName,
+        observed: &'a Observed,
+        moment: Moment<'a>,
+    ) -> View<'a> {
+        View {
+            name,
+            desired: self.desire.present(),
+            observed,
+            memory: &self.memory,
+            all_paused: moment.all_paused,
+            spec_error: self.spec_error.as_deref(),
+            busy: self.in_flight.as_ref().map(|flight| flight.action.busy()),
+            hold_until: self.hold_until,
+            shutdown: moment.shutdown,
+            now: moment.now,
+            wall: moment.wall,
+            fresh: moment.fresh,
+        }
+    }
+}

@@ -1,0 +1,415 @@
+//! The one loop: observe, plan, record, act, record.
+//!
+//! Everything that happens is news to it: an event of the runtime, the outcome of an action, a
+//! [`message::Message`], a timer. News marks an agent dirty, and the truth is then read from the
+//! runtime, so that late, lost or doubled news does no harm; only dirty agents are planned, so that the cost follows what
+//! changed and not how many agents there are. Intents of all steps of a turn are durable in
+//! one transaction before any of them is begun; then the steps run side by side, and their
+//! outcomes come back as messages.
+//!
+//! Where to start: [`Reconciler::run`] and [`Reconciler::reconcile`].
+
+mod accept;
+pub mod act;
+pub mod agent;
+mod desire;
+pub mod journal;
+pub mod message;
+pub mod recorder;
+mod report;
+mod startup;
+mod turn;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+    pin::Pin,
+    sync::Arc,
+    time::Duration,
+};
+
+use osmoda_core::{
+    event::{Actor, Event, NodeStopped},
+    memory::Paused,
+    name::AgentName,
+    observed::{InvocationId, Observation},
+    outcome::Outcome,
+    plan::{self, AgentPlan, Observed, Shutdown, Step},
+    time::{Clock, Mono},
+};
+use osmoda_ledger::{Appended, EntryRef};
+use osmoda_nix::profiles::Profiles;
+use osmoda_runtime::{Runtime, RuntimeEvent};
+use tokio::{sync::mpsc, task::JoinSet};
+
+use self::{
+    agent::{AgentState, Desire, Moment},
+    journal::Journal,
+    message::Message,
+    recorder::Recorder,
+    turn::{Turn, agent_key},
+};
+use crate::handle::{Handle, INBOX_MAX};
+
+/// Time between two looks at everything, for what no message told.
+pub const RESYNC: Duration = Duration::from_secs(60);
+
+/// Most messages taken in before a turn is made of them: a storm is one turn, not thousands,
+/// and yet no turn waits for the storm to end.
+const BATCH_MAX: usize = INBOX_MAX;
+
+/// The edges of the loop, each behind a trait.
+pub struct Edges<R, P, J> {
+    /// Starts, stops and observes instances.
+    pub runtime: Arc<R>,
+    /// Generations.
+    pub profiles: Arc<P>,
+    /// The ledger.
+    pub journal: J,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Fresh identities; random, except in the simulator.
+    pub ids: Box<dyn FnMut() -> InvocationId + Send>,
+    /// Where blocking work is done.
+    pub offload: act::Offload,
+}
+
+/// What the loop tells about itself.
+#[derive(Debug, Clone)]
+pub struct NodeFacts {
+    /// Name in the ledger.
+    pub name: String,
+    /// Version of the daemon.
+    pub version: String,
+    /// Process id of the daemon.
+    pub pid: u32,
+    /// native or systemd.
+    pub runtime: String,
+    /// Where the desired state is read from.
+    pub specs: String,
+}
+
+/// The loop and all it knows.
+pub struct Reconciler<R, P, J> {
+    runtime: Arc<R>,
+    profiles: Arc<P>,
+    recorder: Recorder<J>,
+    clock: Arc<dyn Clock>,
+    ids: Box<dyn FnMut() -> InvocationId + Send>,
+    offload: act::Offload,
+    facts: NodeFacts,
+    started_at: Mono,
+    inbox: mpsc::Receiver<Message>,
+    events: mpsc::UnboundedReceiver<RuntimeEvent>,
+    agents: BTreeMap<AgentName, AgentState>,
+    dirty: BTreeSet<AgentName>,
+    timers: BTreeSet<(Mono, AgentName)>,
+    resync_at: Mono,
+    all_paused: Option<Paused>,
+    rejected: BTreeMap<PathBuf, Vec<String>>,
+    node_not_enforced: Vec<String>,
+    turn: Turn,
+    replies: Vec<accept::Reply>,
+    ending: Option<Ending>,
+    start_permits: Arc<tokio::sync::Semaphore>,
+    /// Actions; they end with the loop that began them.
+    under_way: JoinSet<Outcome>,
+    who: BTreeMap<tokio::task::Id, (AgentName, Option<InvocationId>)>,
+    resync: Option<Resync>,
+}
+
+/// A look at everything, and whom it found.
+type Resync = Pin<Box<dyn Future<Output = Result<Vec<AgentName>, String>> + Send>>;
+
+/// The daemon is ending.
+#[derive(Debug, Clone)]
+struct Ending {
+    reason: String,
+    keep_agents: bool,
+    over: bool,
+}
+
+/// A plan whose records are durable (or kept, while recording is degraded).
+struct Recorded {
+    agent: AgentName,
+    step: Step,
+    intent: Option<EntryRef>,
+}
+
+impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
+    /// A loop that knows nothing yet, and the way to speak to it.
+    pub fn new(edges: Edges<R, P, J>, facts: NodeFacts) -> (Self, Handle) {
+        let (sender, inbox) = mpsc::channel(INBOX_MAX);
+        let handle = Handle::new(sender);
+        let now = edges.clock.mono();
+        let events = edges.runtime.subscribe();
+        let this = Self {
+            runtime: edges.runtime,
+            profiles: edges.profiles,
+            recorder: Recorder::new(edges.journal),
+            clock: edges.clock,
+            ids: edges.ids,
+            offload: edges.offload,
+            facts,
+            started_at: now,
+            inbox,
+            events,
+            agents: BTreeMap::new(),
+            dirty: BTreeSet::new(),
+            timers: BTreeSet::new(),
+            resync_at: now.after(RESYNC),
+            all_paused: None,
+            rejected: BTreeMap::new(),
+            node_not_enforced: Vec::new(),
+            turn: Turn::default(),
+            replies: Vec::new(),
+            ending: None,
+            start_permits: Arc::new(tokio::sync::Semaphore::new(act::STARTS_AT_ONCE)),
+            under_way: JoinSet::new(),
+            who: BTreeMap::new(),
+            resync: None,
+        };
+        (this, handle)
+    }
+
+    /// Runs until a shutdown is complete.
+    pub async fn run(mut self) {
+        loop {
+            self.reconcile().await;
+            if self.ending.as_ref().is_some_and(|ending| ending.over) {
+                return;
+            }
+            self.receive().await;
+        }
+    }
+
+    /// One turn.
+    async fn reconcile(&mut self) {
+        let observed = self.observe();
+        let plans = self.plan(&observed);
+        let recorded = self.record(plans).await;
+        self.act(recorded);
+        self.end_if_done().await;
+    }
+
+    /// Waits for something to happen, and takes in all that has.
+    async fn receive(&mut self) {
+        let wait = self.next_wake().since(self.clock.mono());
+        let looked = async {
+            match &mut self.resync {
+                Some(resync) => resync.await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            Some(event) = self.events.recv() => self.accept_event(event),
+            Some(ended) = self.under_way.join_next_with_id() => self.accept_ended(ended),
+            Some(message) = self.inbox.recv() => self.accept(message),
+            found = looked => {
+                self.resync = None;
+                self.accept_resynced(found);
+            }
+            () = tokio::time::sleep(wait) => {}
+        }
+        for _ in 0..BATCH_MAX {
+            match self.events.try_recv() {
+                Ok(event) => self.accept_event(event),
+                Err(_) => break,
+            }
+        }
+        while let Some(ended) = self.under_way.try_join_next_with_id() {
+            self.accept_ended(ended);
+        }
+        for _ in 0..BATCH_MAX {
+            match self.inbox.try_recv() {
+                Ok(message) => self.accept(message),
+                Err(_) => break,
+            }
+        }
+        self.mark_due();
+    }
+
+    fn next_wake(&self) -> Mono {
+        let timer = self.timers.first().map(|(at, _)| *at);
+        let wakes = [timer, self.recorder.retry_at(), Some(self.resync_at)];
+        wakes.into_iter().flatten().min().unwrap_or(self.resync_at)
+    }
+
+    fn mark_due(&mut self) {
+        let now = self.clock.mono();
+        while let Some((at, _)) = self.timers.first()
+            && *at <= now
+            && let Some((_, name)) = self.timers.pop_first()
+        {
+            if let Some(state) = self.agents.get_mut(&name) {
+                state.wake_at = None;
+            }
+            self.dirty.insert(name);
+        }
+        if self.resync_at <= now {
+            self.resync_at = now.after(RESYNC);
+            self.begin_resync();
+        }
+    }
+
+    /// Reads what the dirty agents are.
+    fn observe(&mut self) -> BTreeMap<AgentName, Observed> {
+        let dirty = std::mem::take(&mut self.dirty);
+        let mut observed = BTreeMap::new();
+        for name in dirty {
+            if let Some(state) = self.agents.get_mut(&name)
+                && state.desire != Desire::Unread
+            {
+                let seen = state.observe(&name, &*self.runtime, &*self.profiles);
+                observed.insert(name, seen);
+            }
+        }
+        observed
+    }
+
+    /// Decides what they need.
+    fn plan(&mut self, observed: &BTreeMap<AgentName, Observed>) -> Vec<(AgentName, AgentPlan)> {
+        let (now, wall) = (self.clock.mono(), self.clock.wall());
+        let mut plans = Vec::with_capacity(observed.len());
+        for (name, seen) in observed {
+            let Some(state) = self.agents.get(name) else {
+                continue;
+            };
+            let moment = Moment {
+                now,
+                wall,
+                all_paused: self.all_paused.as_ref(),
+                shutdown: self.shutdown_turn(name),
+                fresh: (self.ids)(),
+            };
+            plans.push((name.clone(), plan::plan(&state.view(name, seen, moment))));
+        }
+        plans
+    }
+
+    /// Makes what was decided durable, together with what happened since the last turn.
+    async fn record(&mut self, plans: Vec<(AgentName, AgentPlan)>) -> Vec<Recorded> {
+        let mut turn = std::mem::take(&mut self.turn);
+        let mut steps = Vec::new();
+        let mut roots = Vec::new();
+        for (name, plan) in plans {
+            let Some(state) = self.agents.get_mut(&name) else {
+                continue;
+            };
+            let first = turn.records(&name, state.incident_root.as_ref(), &plan.records);
+            let opens = state.memory.incident.is_none() && plan.memory.incident.is_some();
+            if opens {
+                roots.push((name.clone(), first));
+            } else if plan.memory.incident.is_none() {
+                state.incident_root = None;
+            }
+            if state.memory != plan.memory {
+                state.memory = plan.memory;
+                turn.put(agent_key(&name), accept::encode(&state.memory));
+            }
+            let wake_at = plan.wake_at;
+            if let Some(step) = plan.step {
+                let intent = first + plan.records.len() - 1;
+                steps.push((name.clone(), step, intent));
+            }
+            self.set_timer(&name, wake_at);
+        }
+        let appended = self.commit(turn).await;
+        let reference = |index: usize| {
+            appended
+                .as_ref()
+                .and_then(|all| all.get(index))
+                .map(|a| a.reference.clone())
+        };
+        for (name, index) in roots {
+            if let Some(state) = self.agents.get_mut(&name) {
+                state.incident_root = reference(index);
+            }
+        }
+        steps
+            .into_iter()
+            .map(|(agent, step, index)| Recorded {
+                agent,
+                step,
+                intent: reference(index),
+            })
+            .collect()
+    }
+
+    async fn commit(&mut self, turn: Turn) -> Option<Vec<Appended>> {
+        let now = self.clock.mono();
+        self.recorder.retry(now).await;
+        let appended = if turn.is_empty() {
+            Some(Vec::new())
+        } else {
+            self.recorder
+                .record(turn.into_commit(), now, self.clock.wall())
+                .await
+        };
+        self.answer(appended.as_deref());
+        appended
+    }
+
+    fn set_timer(&mut self, name: &AgentName, wake_at: Option<Mono>) {
+        let Some(state) = self.agents.get_mut(name) else {
+            return;
+        };
+        if let Some(old) = state.wake_at.take() {
+            self.timers.remove(&(old, name.clone()));
+        }
+        state.wake_at = wake_at;
+        if let Some(at) = wake_at {
+            self.timers.insert((at, name.clone()));
+        }
+    }
+
+    /// Whose turn it is to be stopped, while the daemon ends: those first that nobody needs.
+    fn shutdown_turn(&self, name: &AgentName) -> Option<Shutdown> {
+        self.ending.as_ref().filter(|ending| !ending.keep_agents)?;
+        let needed = self.agents.iter().any(|(other, state)| {
+            let needs = state
+                .desire
+                .present()
+                .is_some_and(|d| d.agent.spec.depends_on.contains(name));
+            needs && self.is_running(other)
+        });
+        Some(if needed {
+            Shutdown::Wait
+        } else {
+            Shutdown::Now
+        })
+    }
+
+    fn is_running(&self, name: &AgentName) -> bool {
+        use osmoda_core::observed::InstanceState::Running;
+        match self.runtime.inspect(name) {
+            Observation::Known(Some(instance)) => matches!(instance.state, Running { .. }),
+            Observation::Known(None) => false,
+            Observation::Unknown(_) => true,
+        }
+    }
+
+    async fn end_if_done(&mut self) {
+        let Some(ending) = self.ending.clone().filter(|ending| self.may_end(ending)) else {
+            return;
+        };
+        let mut turn = std::mem::take(&mut self.turn);
+        let body = NodeStopped {
+            reason: ending.reason.clone(),
+            agents_kept: ending.keep_agents,
+        };
+        turn.note(None, Actor::System, &Event::NodeStopped(body));
+        self.commit(turn).await;
+        self.ending = Some(Ending {
+            over: true,
+            ..ending
+        });
+    }
+
+    fn may_end(&self, ending: &Ending) -> bool {
+        let busy = self.agents.values().any(|state| state.in_flight.is_some());
+        let running = || self.agents.keys().any(|name| self.is_running(name));
+        !busy && (ending.keep_agents || !running())
+    }
+}

@@ -1,0 +1,319 @@
+//! Answers to queries: status, diff and plan as the API shows them.
+
+use osmoda_core::{
+    diff::diff,
+    name::AgentName,
+    observed::{ExitStatus, InstanceState, InvocationId, Observation},
+    plan::{Action, Desired, Observed, View},
+    project::{Projected, project},
+    spec::{self, API_VERSION},
+    status::assess,
+    time::{Mono, Wall},
+};
+use osmoda_nix::profiles::Profiles;
+use osmoda_runtime::Runtime;
+
+use super::{
+    Reconciler,
+    agent::{AgentState, Desire, Moment},
+    journal::Journal,
+};
+use crate::{
+    api::types::{
+        AgentDiff, AgentList, AgentObject, AgentStatus, DiffReport, GenerationStatus,
+        LastExitStatus, LedgerStatus, Metadata, NextAction, NodeStatus, PlanReport, PlanStep,
+        SpecErrorStatus,
+    },
+    specs::Loaded,
+};
+
+/// Queries draw nothing at random: what they show is a projection.
+const NO_DRAW: InvocationId = InvocationId([0; 16]);
+
+impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
+    pub(super) fn report_status(&mut self) -> AgentList {
+        let names: Vec<_> = self.agents.keys().cloned().collect();
+        AgentList {
+            api_version: API_VERSION.to_owned(),
+            kind: "AgentList".to_owned(),
+            node: self.report_node(),
+            items: names
+                .iter()
+                .filter_map(|name| self.report_agent(name))
+                .collect(),
+        }
+    }
+
+    fn report_node(&self) -> NodeStatus {
+        let head = self.recorder.journal.head();
+        let specs = |(file, errors): (&std::path::PathBuf, &Vec<String>)| SpecErrorStatus {
+            file: file.display().to_string(),
+            errors: errors.clone(),
+        };
+        NodeStatus {
+            name: self.facts.name.clone(),
+            version: self.facts.version.clone(),
+            pid: self.facts.pid,
+            runtime: self.facts.runtime.clone(),
+            specs: self.facts.specs.clone(),
+            uptime_ms: millis_since(self.clock.mono(), self.started_at),
+            paused: self.all_paused.as_ref().map(|paused| paused.reason.clone()),
+            ledger: LedgerStatus {
+                origin: head.origin,
+                size: head.size,
+                root: head.root.to_string(),
+                chain: head.chain.to_string(),
+                degraded: self.recorder.degraded().map(str::to_owned),
+            },
+            spec_errors: self.rejected.iter().map(specs).collect(),
+            not_enforced: self.node_not_enforced.clone(),
+        }
+    }
+
+    fn moment(&self) -> (Mono, Wall) {
+        (self.clock.mono(), self.clock.wall())
+    }
+
+    pub(super) fn report_agent(&mut self, name: &AgentName) -> Option<AgentObject> {
+        let (now, wall) = self.moment();
+        let all_paused = self.all_paused.clone();
+        let state = self.agents.get_mut(name)?;
+        let observed = state.observe(name, &*self.runtime, &*self.profiles);
+        let moment = Moment {
+            now,
+            wall,
+            all_paused: all_paused.as_ref(),
+            shutdown: None,
+            fresh: NO_DRAW,
+        };
+        let assessment = assess(&state.view(name, &observed, moment));
+        let conditions = state.memory.conditions(&assessment, wall);
+        let instance = match &observed.instance {
+            Observation::Known(instance) => instance.as_ref(),
+            Observation::Unknown(_) => None,
+        };
+        let running = instance.filter(|i| matches!(i.state, InstanceState::Running { .. }));
+        let active = match &observed.active {
+            Observation::Known(active) => active.as_ref(),
+            Observation::Unknown(_) => None,
+        };
+        let desired = state.desire.present();
+        let deployed = active
+            .filter(|active| desired.is_some_and(|desired| desired.digest == active.digest))
+            .map(|active| active.generation.clone());
+        let started_at = running.map(|i| back_to_wall(i.started_at, now, wall).to_string());
+        let agent = desired
+            .map(|d| &d.agent)
+            .or(active.map(|active| &active.agent));
+        Some(AgentObject {
+            api_version: API_VERSION.to_owned(),
+            kind: "Agent".to_owned(),
+            metadata: Metadata {
+                name: name.to_string(),
+                labels: agent.map(|agent| agent.labels.clone()).unwrap_or_default(),
+                generation: deployed.as_ref().map_or(0, |generation| generation.number),
+            },
+            spec: agent
+                .map(|agent| spec_as_written(&agent.manifest))
+                .unwrap_or_default(),
+            status: AgentStatus {
+                phase: assessment.phase,
+                ready: assessment.ready,
+                message: assessment.message,
+                pid: running.and_then(|i| match i.state {
+                    InstanceState::Running { pid } => Some(pid),
+                    InstanceState::Exited(_) => None,
+                }),
+                invocation: instance.map(|i| i.invocation.to_string()),
+                started_at,
+                uptime_ms: running.map(|i| millis_since(now, i.started_at)),
+                restarts: state.memory.restarts,
+                last_exit: last_exit(state),
+                generation: GenerationStatus {
+                    desired: deployed,
+                    active: active.map(|active| active.generation.clone()),
+                    last_known_good: None,
+                },
+                observed_generation: state.memory.active.as_ref().map_or(0, |g| g.number),
+                resources: None,
+                next_action: next_action(state, running.is_some(), now, wall),
+                incident: state
+                    .memory
+                    .incident
+                    .as_ref()
+                    .map(|incident| incident.id.clone()),
+                conditions,
+                not_enforced: desired
+                    .map(|d| {
+                        spec::unenforced(&d.agent.spec)
+                            .into_iter()
+                            .map(str::to_owned)
+                            .collect()
+                    })
+                    .unwrap_or_default(),
+                file: state.file.as_ref().map(|file| file.display().to_string()),
+            },
+        })
+    }
+
+    pub(super) fn report_diff(&mut self) -> DiffReport {
+        let mut agents = Vec::new();
+        self.each_view(|name, view| {
+            agents.push(AgentDiff {
+                name: name.to_string(),
+                differences: diff(view),
+            });
+        });
+        DiffReport {
+            in_sync: agents.iter().all(|agent| agent.differences.is_empty()),
+            agents,
+            system: std::collections::BTreeMap::new(),
+        }
+    }
+
+    pub(super) fn report_plan(&mut self, specs: Option<&Loaded>) -> PlanReport {
+        let mut steps = Vec::new();
+        let Some(loaded) = specs else {
+            self.each_view(|name, view| describe_steps(&mut steps, name, view));
+            return PlanReport { steps };
+        };
+        let desired: std::collections::BTreeMap<_, _> = loaded
+            .agents
+            .iter()
+            .map(|(name, agent)| (name.clone(), Desired::new(agent.agent.clone())))
+            .collect();
+        self.each_view(|name, view| {
+            let view = View {
+                desired: desired.get(name),
+                ..*view
+            };
+            describe_steps(&mut steps, name, &view);
+        });
+        let (now, wall) = self.moment();
+        for (name, desired) in desired
+            .iter()
+            .filter(|(name, _)| !self.agents.contains_key(*name))
+        {
+            let state = AgentState {
+                desire: Desire::Present(desired.clone()),
+                ..AgentState::default()
+            };
+            let observed = Observed {
+                instance: Observation::Known(None),
+                active: Observation::Known(None),
+                last_output: Vec::new(),
+            };
+            let moment = Moment {
+                now,
+                wall,
+                all_paused: None,
+                shutdown: None,
+                fresh: NO_DRAW,
+            };
+            describe_steps(&mut steps, name, &state.view(name, &observed, moment));
+        }
+        PlanReport { steps }
+    }
+
+    fn each_view(&mut self, mut show: impl FnMut(&AgentName, &View<'_>)) {
+        let (now, wall) = self.moment();
+        let all_paused = self.all_paused.as_ref();
+        for (name, state) in &mut self.agents {
+            if state.desire == Desire::Unread {
+                continue;
+            }
+            let observed = state.observe(name, &*self.runtime, &*self.profiles);
+            let moment = Moment {
+                now,
+                wall,
+                all_paused,
+                shutdown: None,
+                fresh: NO_DRAW,
+            };
+            show(name, &state.view(name, &observed, moment));
+        }
+    }
+}
+
+fn describe_steps(steps: &mut Vec<PlanStep>, name: &AgentName, view: &View<'_>) {
+    for Projected { step, at } in project(view).steps {
+        let (from, to) = match &step.action {
+            Action::Activate { .. } => (active_name(view), "a new generation".to_owned()),
+            Action::Start { .. } => ("stopped".to_owned(), "running".to_owned()),
+            Action::Stop { .. } => ("running".to_owned(), "stopped".to_owned()),
+            Action::Remove => ("present".to_owned(), "absent".to_owned()),
+        };
+        steps.push(PlanStep {
+            agent: name.to_string(),
+            action: format!("{:?}", step.action.kind()),
+            reason: step.reason.to_owned(),
+            from,
+            to,
+            in_ms: millis_since(at, view.now),
+        });
+    }
+}
+
+fn active_name(view: &View<'_>) -> String {
+    match &view.observed.active {
+        Observation::Known(Some(active)) => format!("generation {}", active.generation.number),
+        Observation::Known(None) => "no generation".to_owned(),
+        Observation::Unknown(_) => "unknown".to_owned(),
+    }
+}
+
+fn spec_as_written(manifest: &str) -> serde_json::Value {
+    // The manifest was canonical JSON when it was made.
+    let mut manifest: serde_json::Value = serde_json::from_str(manifest).unwrap_or_default();
+    manifest
+        .get_mut("spec")
+        .map(serde_json::Value::take)
+        .unwrap_or_default()
+}
+
+fn last_exit(state: &AgentState) -> Option<LastExitStatus> {
+    let last = state.memory.last_exit.as_ref()?;
+    let (code, signal) = match last.exit.status {
+        ExitStatus::Code { code } => (Some(code), None),
+        ExitStatus::Signal { signal, .. } => (None, Some(signal)),
+        ExitStatus::Unknown => (None, None),
+    };
+    Some(LastExitStatus {
+        code,
+        signal,
+        reason: last.reason.clone(),
+        at: last.at.to_string(),
+    })
+}
+
+fn next_action(state: &AgentState, running: bool, now: Mono, wall: Wall) -> Option<NextAction> {
+    let (what, at) = match (state.memory.next_start_at, state.hold_until) {
+        (Some(at), _) if !running => ("Start", at),
+        (_, Some(at)) if at > now => ("Retry", at),
+        _ if running && state.memory.incident.is_some() => ("VerifyHealth", state.wake_at?),
+        _ => return None,
+    };
+    Some(NextAction {
+        what: what.to_owned(),
+        at: ahead_to_wall(at, now, wall).to_string(),
+        in_ms: millis_since(at, now),
+    })
+}
+
+fn millis_since(later: Mono, earlier: Mono) -> u64 {
+    u64::try_from(later.since(earlier).as_millis()).unwrap_or(u64::MAX)
+}
+
+fn micros(duration: std::time::Duration) -> i64 {
+    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
+}
+
+/// The wall time of an instant that has passed, by the distance of today's clocks.
+fn back_to_wall(at: Mono, now: Mono, wall: Wall) -> Wall {
+    Wall(wall.0.saturating_sub(micros(now.since(at))))
+}
+
+/// The wall time of an instant to come.
+fn ahead_to_wall(at: Mono, now: Mono, wall: Wall) -> Wall {
+    Wall(wall.0.saturating_add(micros(at.since(now))))
+}

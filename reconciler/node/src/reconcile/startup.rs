@@ -1,0 +1,295 @@
+//! From a stopped daemon to a running one: remember, look, close what was left open, adopt.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use osmoda_core::{
+    event::{
+        ActionFailed, ActionKind, ActionSucceeded, Actor, Adopted, Event, GenerationActivated,
+        NodeStarted,
+    },
+    memory::Memory,
+    name::AgentName,
+    observed::{Instance, InstanceState, InvocationId, Observation},
+    plan::Record,
+};
+use osmoda_ledger::EntryRef;
+use osmoda_nix::profiles::Profiles;
+use osmoda_runtime::Runtime;
+use serde_json::Value;
+
+use super::{
+    Reconciler,
+    accept::{NODE_KEY, NodeMemory, encode},
+    agent::AgentState,
+    journal::{Journal, StoredEntry},
+    turn::agent_key,
+};
+use crate::error::chain;
+
+/// Entries searched for intents without outcome. A turn has at most one intent per agent, and
+/// outcomes follow within the agents' grace periods.
+pub const TAIL: u64 = 16_384;
+
+/// An intent whose outcome is not on record.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OpenIntent {
+    /// Where it stands.
+    pub reference: EntryRef,
+    /// Whose.
+    pub agent: AgentName,
+    /// What was intended.
+    pub action: ActionKind,
+    /// The instance concerned.
+    pub invocation: Option<InvocationId>,
+    /// The manifest concerned, hex.
+    pub digest: Option<String>,
+    /// The incident it belongs to.
+    pub incident: Option<String>,
+}
+
+/// The newest open intent of each agent among `entries` (oldest first).
+pub fn open_intents(entries: &[StoredEntry]) -> BTreeMap<AgentName, OpenIntent> {
+    let mut open = BTreeMap::new();
+    for StoredEntry { reference, entry } in entries {
+        let Some(agent) = text(entry, "agent").and_then(|name| AgentName::new(name).ok()) else {
+            continue;
+        };
+        match text(entry, "kind") {
+            Some("ActionIntended") => {
+                let body = &entry["body"];
+                let Ok(action) = serde_json::from_value(body["action"].clone()) else {
+                    continue;
+                };
+                let intent = OpenIntent {
+                    reference: reference.clone(),
+                    agent: agent.clone(),
+                    action,
+                    invocation: text(body, "invocation")
+                        .and_then(|i| InvocationId::from_hex(i).ok()),
+                    digest: text(body, "digest").map(str::to_owned),
+                    incident: text(entry, "incident").map(str::to_owned),
+                };
+                open.insert(agent, intent);
+            }
+            Some("ActionSucceeded" | "ActionFailed") => {
+                let of = entry["causes"][0]["seq"].as_u64();
+                if open
+                    .get(&agent)
+                    .is_some_and(|intent| Some(intent.reference.seq) == of)
+                {
+                    open.remove(&agent);
+                }
+            }
+            _ => {}
+        }
+    }
+    open
+}
+
+fn text<'a>(value: &'a Value, key: &str) -> Option<&'a str> {
+    value.get(key).and_then(Value::as_str)
+}
+
+impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
+    /// Takes over from the daemon before this one. The desired state is read afterwards.
+    ///
+    /// # Errors
+    /// A sentence for people: what could not be read. Nothing was started or stopped.
+    pub async fn restore(&mut self) -> Result<(), String> {
+        let rebooted = self.remember()?;
+        let instances = self
+            .runtime
+            .observe()
+            .await
+            .map_err(|error| chain(&error))?;
+        let known = self.profiles.agents().map_err(|error| chain(&error))?;
+        for name in known
+            .into_iter()
+            .chain(instances.iter().map(|i| i.agent.clone()))
+        {
+            self.agents.entry(name).or_default();
+        }
+        let running: Vec<_> = instances
+            .iter()
+            .filter_map(|instance| match instance.state {
+                InstanceState::Running { pid } => Some((instance, pid)),
+                InstanceState::Exited(_) => None,
+            })
+            .collect();
+        let started = NodeStarted {
+            version: self.facts.version.clone(),
+            runtime: self.facts.runtime.clone(),
+            pid: self.facts.pid,
+            adopted: running.len() as u64,
+            rebooted,
+        };
+        self.turn
+            .note(None, Actor::System, &Event::NodeStarted(started));
+        self.put_node_memory();
+        self.close_intents(&instances)?;
+        let now = self.clock.mono();
+        for (instance, pid) in running {
+            let adopted = Adopted {
+                invocation: instance.invocation,
+                pid,
+                generation: instance.generation.clone(),
+                uptime_ms: u64::try_from(now.since(instance.started_at).as_millis())
+                    .unwrap_or(u64::MAX),
+            };
+            self.turn.note(
+                Some(&instance.agent),
+                Actor::Reconciler,
+                &Event::Adopted(adopted),
+            );
+        }
+        Ok(())
+    }
+
+    /// Reads the durable memory back; says whether the machine was booted since.
+    fn remember(&mut self) -> Result<bool, String> {
+        let node = self.recorder.journal.state(NODE_KEY)?;
+        let node: NodeMemory = node
+            .get(NODE_KEY)
+            .and_then(|bytes| serde_json::from_slice(bytes).ok())
+            .unwrap_or_default();
+        let rebooted = !node.boot.is_empty() && node.boot != self.clock.boot_id();
+        self.all_paused = node.paused;
+        for (key, bytes) in self.recorder.journal.state("agent/")? {
+            let Some(name) = key
+                .strip_prefix("agent/")
+                .and_then(|n| AgentName::new(n).ok())
+            else {
+                continue;
+            };
+            let mut memory: Memory = serde_json::from_slice(&bytes).unwrap_or_else(|error| {
+                tracing::error!(agent = %name, error = %error, "memory of an agent cannot be read; it begins anew");
+                Memory::default()
+            });
+            if rebooted {
+                memory.rebooted();
+                self.turn.put(key.clone(), encode(&memory));
+            }
+            self.agents.insert(name, AgentState::remembered(memory));
+        }
+        Ok(rebooted)
+    }
+
+    /// What was under way when the last daemon ended: found out now, and put on record.
+    fn close_intents(&mut self, instances: &[Instance]) -> Result<(), String> {
+        let tail = self.recorder.journal.tail(TAIL)?;
+        for (name, intent) in open_intents(&tail) {
+            let Some(state) = self.agents.get_mut(&name) else {
+                continue;
+            };
+            let instance = instances
+                .iter()
+                .find(|i| i.agent == name && intent.invocation == Some(i.invocation));
+            let observed = state.observe(&name, &*self.runtime, &*self.profiles);
+            let events = match intent.action {
+                ActionKind::Start => close_start(&mut state.memory, &intent, instance),
+                ActionKind::Stop => close_stop(&mut state.memory, &intent, instance),
+                ActionKind::Activate => {
+                    let active = match &observed.active {
+                        Observation::Known(Some(active)) => Some(active),
+                        _ => None,
+                    };
+                    close_activate(&mut state.memory, &intent, active)
+                }
+                ActionKind::Remove => vec![failed(&intent)],
+            };
+            let records: Vec<_> = events
+                .into_iter()
+                .map(|event| Record {
+                    event,
+                    incident: intent.incident.clone(),
+                })
+                .collect();
+            let encoded = encode(&state.memory);
+            self.turn.records(&name, Some(&intent.reference), &records);
+            self.turn.put(agent_key(&name), encoded);
+        }
+        Ok(())
+    }
+
+    /// Names of all agents that are known, from whatever source.
+    pub fn known(&self) -> BTreeSet<AgentName> {
+        self.agents.keys().cloned().collect()
+    }
+}
+
+fn close_start(
+    memory: &mut Memory,
+    intent: &OpenIntent,
+    instance: Option<&Instance>,
+) -> Vec<Event> {
+    match instance {
+        Some(instance) => {
+            let pid = match instance.state {
+                InstanceState::Running { pid } => Some(pid),
+                InstanceState::Exited(_) => None,
+            };
+            memory.current = intent.invocation;
+            vec![succeeded(intent, pid)]
+        }
+        None => {
+            memory.accounted = intent.invocation; // it never ran: nothing to account for
+            vec![failed(intent)]
+        }
+    }
+}
+
+fn close_stop(memory: &mut Memory, intent: &OpenIntent, instance: Option<&Instance>) -> Vec<Event> {
+    match instance {
+        Some(Instance {
+            state: InstanceState::Running { .. },
+            ..
+        }) => vec![failed(intent)],
+        Some(_) | None => {
+            memory.accounted = intent.invocation; // its end was wanted
+            vec![succeeded(intent, None)]
+        }
+    }
+}
+
+fn close_activate(
+    memory: &mut Memory,
+    intent: &OpenIntent,
+    active: Option<&osmoda_core::plan::Active>,
+) -> Vec<Event> {
+    match active {
+        Some(active) if Some(active.digest.to_string()) == intent.digest => {
+            let previous = memory.active.replace(active.generation.clone());
+            memory.acted = Some(active.digest);
+            memory.restart = osmoda_core::restart::RestartMemory::default();
+            memory.finished = None;
+            let body = GenerationActivated {
+                generation: active.generation.clone(),
+                digest: active.digest,
+                previous,
+            };
+            vec![succeeded(intent, None), Event::GenerationActivated(body)]
+        }
+        _ => vec![failed(intent)],
+    }
+}
+
+fn succeeded(intent: &OpenIntent, pid: Option<u32>) -> Event {
+    Event::ActionSucceeded(ActionSucceeded {
+        action: intent.action,
+        invocation: intent.invocation,
+        pid,
+        exit: None,
+        killed: false,
+        took_us: 0,
+        note: "found done by the daemon that followed".to_owned(),
+    })
+}
+
+fn failed(intent: &OpenIntent) -> Event {
+    Event::ActionFailed(ActionFailed {
+        action: intent.action,
+        invocation: intent.invocation,
+        message: "the daemon ended before it was done; the one that followed decides anew".into(),
+        retry_after_ms: None,
+    })
+}
