@@ -1,6 +1,6 @@
 //! The example agents in specs/: they evaluate, and their programs do what they say.
 
-#![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+#![expect(clippy::unwrap_used, reason = "a fixture fails as its test does")]
 
 use std::{
     fs,

@@ -4,7 +4,7 @@
 //! each the links are the same, and nix-env lists ours as it lists its own. Everything lies in
 //! a temporary directory: store, database, profiles.
 
-#![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+#![expect(clippy::unwrap_used, reason = "a fixture fails as its test does")]
 
 use std::{
     fs,

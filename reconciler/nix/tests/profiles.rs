@@ -1,7 +1,7 @@
 //! One suite for every implementation of [`Profiles`], so that the fake cannot drift from the
 //! truth.
 
-#![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+#![expect(clippy::unwrap_used, reason = "a fixture fails as its test does")]
 
 use std::path::PathBuf;
 

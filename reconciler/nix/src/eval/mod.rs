@@ -5,8 +5,8 @@
 //! down; whatever a spec contains, this ends, within named bounds.
 //!
 //! Start at [`evaluate_specs`]. `walk.nix` is the half of it that runs inside Nix: it turns a
-//! value into plain data with places. [`command`] is how Nix is called, [`process`] how it is
-//! bounded, [`tree`] and [`position`] make a [`Tree`] of its answer, [`stderr`] an error.
+//! value into plain data with places. `command` is how Nix is called, `process` how it is
+//! bounded, `tree` and `position` make a [`Tree`] of its answer, `stderr` an error.
 
 mod command;
 mod error;
