@@ -19,7 +19,15 @@
 pub mod any;
 pub mod real;
 
-use std::{fmt::Debug, future::Future, sync::Arc, time::Duration};
+use std::{
+    fmt::Debug,
+    future::Future,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
 
 use osmoda_core::{
     name::AgentName,
@@ -58,13 +66,19 @@ pub trait Subject: Send {
 pub struct Bench<S: Subject> {
     /// What is tested.
     pub subject: S,
+    case: u32,
     starts: u8,
 }
 
 impl<S: Subject> Bench<S> {
     /// For one case.
     pub fn new(subject: S) -> Self {
-        Self { subject, starts: 0 }
+        static CASES: AtomicU32 = AtomicU32::new(0);
+        Self {
+            subject,
+            case: CASES.fetch_add(1, Ordering::Relaxed),
+            starts: 0,
+        }
     }
 
     /// The runtime.
@@ -79,12 +93,21 @@ impl<S: Subject> Bench<S> {
         AgentSpec::new(program.into_iter().chain(actions).collect())
     }
 
+    /// Identity of the case's start number `start`, from 1. No two cases that run at the same
+    /// time on a machine share one: a runtime without cgroups knows its processes by it.
+    pub fn invocation(&self, start: u8) -> InvocationId {
+        let mut bytes = [start; 16];
+        bytes[..4].copy_from_slice(&std::process::id().to_be_bytes());
+        bytes[4..8].copy_from_slice(&self.case.to_be_bytes());
+        InvocationId(bytes)
+    }
+
     /// A request for [`agent`] with an identity of its own.
     pub fn request(&mut self, spec: AgentSpec) -> StartRequest {
         self.starts += 1;
         StartRequest {
             agent: agent(),
-            invocation: InvocationId([self.starts; 16]),
+            invocation: self.invocation(self.starts),
             generation: generation(),
             spec: Arc::new(spec),
         }

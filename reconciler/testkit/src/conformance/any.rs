@@ -3,7 +3,7 @@
 #![allow(missing_docs, reason = "the name of a case says what it is")]
 
 use osmoda_core::{
-    observed::{ExitStatus, InstanceState, InvocationId},
+    observed::{ExitStatus, InstanceState},
     spec::{Credential, Stop},
     units::Period,
 };
@@ -29,7 +29,7 @@ const fn signal(signal: i32) -> ExitStatus {
 pub async fn a_start_gives_a_running_instance<S: Subject>(bench: &mut Bench<S>) {
     let started = bench.start(&["sleep"]).await;
     assert_eq!(started.agent, agent());
-    assert_eq!(started.invocation, InvocationId([1; 16]));
+    assert_eq!(started.invocation, bench.invocation(1));
     assert_eq!(started.generation, generation());
     assert!(!started.adopted);
     assert_ne!(pid(&started), 0);
@@ -56,7 +56,7 @@ pub async fn an_ended_agent_can_be_started_again<S: Subject>(bench: &mut Bench<S
     let mut events = bench.runtime().subscribe();
     for round in 1..=5 {
         let instance = bench.start(&["exit", "3"]).await;
-        assert_eq!(instance.invocation, InvocationId([round; 16]));
+        assert_eq!(instance.invocation, bench.invocation(round));
         event(&mut events).await;
         assert_eq!(bench.exit().await.status, code(3));
     }
@@ -213,7 +213,7 @@ pub async fn a_stop_of_an_ended_instance_succeeds<S: Subject>(bench: &mut Bench<
 pub async fn a_stop_of_another_instance_is_refused<S: Subject>(bench: &mut Bench<S>) {
     let running = bench.start(&["sleep"]).await;
     let mut other = running.clone();
-    other.invocation = InvocationId([99; 16]);
+    other.invocation = bench.invocation(99);
     let refused = bench.stop(&other, GENEROUS).await;
     assert!(
         matches!(refused, Err(StopError::NoSuchInstance { .. })),

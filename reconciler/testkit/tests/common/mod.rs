@@ -2,13 +2,13 @@
 
 #![allow(clippy::unwrap_used, reason = "only tests use it")]
 
-use std::{fs, sync::Arc};
+use std::{fs, path::Path, sync::Arc, thread, time::Instant};
 
 use osmoda_runtime::{
     clock::SystemClock,
     native::{Cgroups, NativeOptions, NativeRuntime},
 };
-use osmoda_testkit::conformance::Subject;
+use osmoda_testkit::conformance::{PATIENCE, Subject};
 use tempfile::TempDir;
 
 pub struct Native {
@@ -78,11 +78,19 @@ impl Drop for Native {
             .take()
             .and_then(|runtime| runtime.enforcement().cgroup.clone());
         if let Some(place) = place {
-            for entry in fs::read_dir(&place).into_iter().flatten().flatten() {
-                let _ = fs::write(entry.path().join("cgroup.kill"), "1");
-                let _ = fs::remove_dir(entry.path());
+            let _ = fs::write(place.join("cgroup.kill"), "1");
+            let deadline = Instant::now() + PATIENCE;
+            while !removed(&place) && Instant::now() < deadline {
+                thread::yield_now();
             }
-            let _ = fs::remove_dir(&place);
         }
     }
+}
+
+/// Removes a cgroup and those below it; false while something in them is still dying.
+fn removed(place: &Path) -> bool {
+    for entry in fs::read_dir(place).into_iter().flatten().flatten() {
+        let _ = fs::remove_dir(entry.path()); // a file, or busy: the parent's removal tells
+    }
+    fs::remove_dir(place).is_ok()
 }

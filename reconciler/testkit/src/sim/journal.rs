@@ -1,0 +1,99 @@
+//! The real store, in memory, behind a disk that can fail and a daemon that can die.
+
+use std::{
+    collections::BTreeMap,
+    io,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use osmoda_ledger::{Appended, Commit, CommitError, EntryRef, Head, Record, Store};
+use osmoda_node::reconcile::journal::{Journal, StoredEntry};
+
+/// Simulated duration of a durable append: long enough that things happen meanwhile.
+const APPEND: Duration = Duration::from_micros(200);
+
+/// The machine's disk: it outlives every daemon.
+#[derive(Clone)]
+pub struct Disk {
+    inner: Arc<Mutex<Inner>>,
+}
+
+struct Inner {
+    store: Store,
+    full: bool,
+}
+
+impl Disk {
+    /// A disk that holds `store`.
+    pub fn new(store: Store) -> Self {
+        Self { inner: Arc::new(Mutex::new(Inner { store, full: false })) }
+    }
+
+    /// From now on appends fail, or work again.
+    pub fn set_full(&self, full: bool) {
+        self.lock().full = full;
+    }
+
+    /// Every entry from `from` on.
+    pub fn entries(&self, from: u64) -> Vec<StoredEntry> {
+        let inner = self.lock();
+        let log = inner.store.head().origin;
+        let records = inner.store.entries(from, u64::from(u32::MAX)).expect("a store in memory reads");
+        records.iter().map(|record| stored(&log, record)).collect()
+    }
+
+    /// Chain value and size.
+    pub fn head(&self) -> Head {
+        self.lock().store.head()
+    }
+
+    /// Exact records, for verification.
+    pub fn records(&self, from: u64) -> Vec<Record> {
+        self.lock().store.entries(from, u64::from(u32::MAX)).expect("a store in memory reads")
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn stored(log: &str, record: &Record) -> StoredEntry {
+    let entry = record.entry.as_deref().map(serde_json::from_slice);
+    StoredEntry {
+        reference: EntryRef { log: log.to_owned(), seq: record.seq, leaf: record.leaf },
+        entry: entry.transpose().expect("entries are JSON").unwrap_or_default(),
+    }
+}
+
+impl Journal for Disk {
+    async fn append(&self, commit: Commit) -> Result<Vec<Appended>, CommitError> {
+        // A daemon that dies here leaves an intent that was never written ...
+        tokio::time::sleep(APPEND).await;
+        let appended = {
+            let mut inner = self.lock();
+            if inner.full {
+                let error = io::Error::from(io::ErrorKind::StorageFull);
+                return Err(CommitError::Io(error.into()));
+            }
+            let mut appended = inner.store.commit(&[commit])?;
+            appended.pop().unwrap_or_default()
+        };
+        // ... and one that dies here leaves an intent that was written and never begun.
+        tokio::time::sleep(APPEND).await;
+        Ok(appended)
+    }
+
+    fn state(&self, prefix: &str) -> Result<BTreeMap<String, Vec<u8>>, String> {
+        self.lock().store.state(prefix).map_err(|error| error.to_string())
+    }
+
+    fn tail(&self, limit: u64) -> Result<Vec<StoredEntry>, String> {
+        let head = self.head();
+        Ok(self.entries(head.size.saturating_sub(limit)))
+    }
+
+    fn head(&self) -> Head {
+        self.lock().store.head()
+    }
+}
