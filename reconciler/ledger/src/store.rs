@@ -14,6 +14,7 @@ mod batch;
 mod open;
 mod reset;
 pub(crate) mod schema;
+mod tail;
 
 use std::{
     collections::BTreeMap,
@@ -38,9 +39,11 @@ use crate::{
     tlog::Frontier,
 };
 
-pub use self::open::{CHECKED_AT_START, Opened};
-pub(crate) use self::open::{is_origin, read_log, sync_directory};
+pub use self::open::Opened;
+pub(crate) use self::open::{is_origin, sync_directory};
 pub use self::reset::Reset;
+pub use self::tail::CHECKED_AT_START;
+pub(crate) use self::tail::read_log;
 
 /// When a commit counts as written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -1,7 +1,6 @@
-//! Opens a ledger, makes a new one, and decides at start whether the file can be believed.
+//! Opens a ledger or makes a new one, and sees to it that one that is damaged is replaced.
 //!
-//! At start only the tail is read ([`CHECKED_AT_START`] entries), whatever the size of the
-//! log: enough to continue it soundly. `verify` reads the rest.
+//! What makes a file sound is in `tail`; what becomes of one that is not, in `reset`.
 
 use std::{
     fs::{self, File, Permissions},
@@ -18,17 +17,15 @@ use super::{
     batch::Author,
     reset::{self, Reset},
     schema,
+    tail::{Found, Trouble, read_tail},
 };
 use crate::{
-    audit::{Audit, Row},
     entry::{Commit, MAX_ORIGIN, clamp},
-    error::{Damage, LastGood, OpenError, Severity},
-    query, reader,
+    error::{Damage, OpenError, Severity},
+    reader,
     tlog::{self, Frontier},
 };
 
-/// Entries at the end of the log that are checked whenever it is opened.
-pub const CHECKED_AT_START: u64 = 4096;
 /// Longest name of a node in an origin, in bytes.
 const NODE_MAX: usize = 63;
 /// Permissions of the ledger and of the files beside it.
@@ -49,11 +46,10 @@ impl Store {
     /// [`OpenError`]. The file and its write-ahead log are not changed by a failed attempt.
     pub fn open(path: &Path, options: OpenOptions) -> Result<Self, OpenError> {
         let (author, synchronous) = author(options);
-        if is_absent(path)? {
-            return create(path, author, synchronous, None);
+        match inspect(path)? {
+            None => create(path, author, synchronous, None),
+            Some(found) => finish(path, author, found, synchronous),
         }
-        let found = inspect(path)?;
-        finish(path, author, found, synchronous)
     }
 
     /// Like [`Store::open`], but a damaged file is set aside, untouched, and a new log begun
@@ -63,25 +59,13 @@ impl Store {
     /// [`OpenError::Unavailable`] or [`OpenError::OldSqlite`].
     pub fn open_or_reset(path: &Path, options: OpenOptions) -> Result<Opened<Self>, OpenError> {
         let (author, synchronous) = author(options);
-        let damage = match is_absent(path) {
-            Ok(true) => {
-                let ledger = create(path, author, synchronous, None)?;
-                return Ok(Opened {
-                    ledger,
-                    reset: None,
-                });
-            }
-            Ok(false) => match inspect(path) {
-                Ok(found) => {
-                    let ledger = finish(path, author, found, synchronous)?;
-                    return Ok(Opened {
-                        ledger,
-                        reset: None,
-                    });
-                }
-                Err(OpenError::Damaged { damage, .. }) => damage,
-                Err(error) => return Err(error),
-            },
+        let sound = |ledger| Opened {
+            ledger,
+            reset: None,
+        };
+        let damage = match inspect(path) {
+            Ok(None) => return create(path, author, synchronous, None).map(sound),
+            Ok(Some(found)) => return finish(path, author, found, synchronous).map(sound),
             Err(OpenError::Damaged { damage, .. }) => damage,
             Err(error) => return Err(error),
         };
@@ -234,30 +218,17 @@ fn check_file(path: &Path) -> Result<(), OpenError> {
     Ok(())
 }
 
-/// What a sound file says about its log.
-struct Found {
-    origin: String,
-    position: Position,
-}
-
-/// Reads the tail of a file that exists, changing nothing: it may have to be set aside as it is.
-fn inspect(path: &Path) -> Result<Found, OpenError> {
+/// Reads the tail of the file at `path`, changing nothing: it may have to be set aside as it
+/// is. `None` if there is no file.
+fn inspect(path: &Path) -> Result<Option<Found>, OpenError> {
     check_sqlite()?;
+    if is_absent(path)? {
+        return Ok(None);
+    }
     check_file(path)?;
     let connection = reader::connect(path).map_err(|error| refuse(path, error.into()))?;
-    read_tail(&connection).map_err(|trouble| refuse(path, trouble))
-}
-
-/// Why a file is not opened.
-enum Trouble {
-    Sqlite(rusqlite::Error),
-    Damage(Damage),
-}
-
-impl From<rusqlite::Error> for Trouble {
-    fn from(error: rusqlite::Error) -> Self {
-        Self::Sqlite(error)
-    }
+    let found = read_tail(&connection).map_err(|trouble| refuse(path, trouble))?;
+    Ok(Some(found))
 }
 
 fn refuse(path: &Path, trouble: Trouble) -> OpenError {
@@ -271,98 +242,6 @@ fn refuse(path: &Path, trouble: Trouble) -> OpenError {
         }
         Trouble::Sqlite(error) => unavailable(path, error),
     }
-}
-
-/// Checks tables, origin, the last entries and the frontier.
-fn read_tail(connection: &Connection) -> Result<Found, Trouble> {
-    if let Err(reason) = schema::check(connection)? {
-        return Err(Trouble::Damage(Damage::new(reason)));
-    }
-    let (origin, size, frontier) = read_log(connection)?;
-    if !is_origin(&origin) {
-        let reason = format!("{origin:?} is not the origin of a ledger");
-        return Err(Trouble::Damage(Damage::new(reason)));
-    }
-    let Some(frontier) = Frontier::from_bytes(size, &frontier) else {
-        return Err(Trouble::Damage(Damage {
-            origin: Some(origin),
-            ..Damage::new("its stored tree does not fit its size")
-        }));
-    };
-    let audit = check_tail(connection, &origin, &frontier)?;
-    let position = Position {
-        frontier,
-        chain: audit.chain(),
-        last_ts: audit.last_ts(),
-    };
-    Ok(Found { origin, position })
-}
-
-/// The row of `log`: origin, size, frontier.
-pub(crate) fn read_log(connection: &Connection) -> rusqlite::Result<(String, u64, Vec<u8>)> {
-    connection.query_one("SELECT origin, size, frontier FROM log", [], |row| {
-        Ok((row.get(0)?, row.get(1)?, row.get(2)?))
-    })
-}
-
-/// Follows the last entries, and rebuilds as much of the tree as they hold.
-fn check_tail(
-    connection: &Connection,
-    origin: &str,
-    frontier: &Frontier,
-) -> Result<Audit, Trouble> {
-    let last: Option<i64> =
-        connection.query_row("SELECT max(seq) FROM entry", [], |row| row.get(0))?;
-    let rows = last.map_or(0, |last| u64::try_from(last).unwrap_or(0).saturating_add(1));
-    let from = rows.saturating_sub(CHECKED_AT_START);
-    let before = match from {
-        0 => tlog::chain_start(origin),
-        _ => query::chain_after(connection, from - 1)?,
-    };
-    let mut audit = Audit::from(
-        origin,
-        from,
-        before,
-        frontier.without_last(CHECKED_AT_START),
-    );
-    let followed = query::for_each_row(connection, from, |row: &Row<'_>| audit.row(row));
-    let damage = |audit: &Audit, reason: String| {
-        let last_good = audit.next().checked_sub(1).map(|seq| LastGood {
-            seq,
-            chain: audit.chain(),
-        });
-        Trouble::Damage(Damage {
-            reason,
-            origin: Some(origin.to_owned()),
-            last_good,
-        })
-    };
-    match followed {
-        Ok(Ok(())) => {}
-        Ok(Err(fault)) => return Err(damage(&audit, format!("entry {}: {fault}", audit.next()))),
-        Err(error) if Severity::of(&error) == Severity::Damage => {
-            return Err(damage(&audit, format!("entry {}: {error}", audit.next())));
-        }
-        Err(error) => return Err(error.into()),
-    }
-    if let Some(seq) = audit.first_unexplained() {
-        let reason = format!("entry {seq}: its body is missing and nothing explains it");
-        return Err(damage(&audit, reason));
-    }
-    if audit.next() != frontier.size() {
-        let (has, size) = (audit.next(), frontier.size());
-        return Err(damage(
-            &audit,
-            format!("it has {has} entries and says {size}"),
-        ));
-    }
-    if audit.frontier() != frontier {
-        return Err(damage(
-            &audit,
-            "its stored tree is not that of its entries".into(),
-        ));
-    }
-    Ok(audit)
 }
 
 /// Opens a file that was found sound for writing.
@@ -399,7 +278,6 @@ fn create(
     synchronous: Synchronous,
     reset: Option<&Reset>,
 ) -> Result<Store, OpenError> {
-    check_sqlite()?;
     author.origin = new_origin(&mut author);
     let draft = reset::beside(path, ".new");
     let fail = |error: Box<dyn std::error::Error + Send + Sync>| OpenError::Unavailable {
@@ -439,7 +317,8 @@ fn create(
     }
     fs::rename(&draft, path).map_err(io)?;
     sync_directory(path).map_err(io)?;
-    let found = inspect(path)?;
+    let vanished = || fail("it vanished while it was made".into());
+    let found = inspect(path)?.ok_or_else(vanished)?;
     finish(path, author, found, synchronous)
 }
 
