@@ -12,11 +12,11 @@ use osmoda_core::{
 use rustix::process::{PidfdFlags, pidfd_open};
 
 use super::{
-    Shared,
     cgroup::AgentCgroup,
     note::{self, Note},
     process::{self, Process},
     procfs,
+    shared::Shared,
     sys::spawn::pid,
     table::Latest,
     tree::{Session, Tree},

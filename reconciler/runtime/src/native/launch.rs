@@ -21,12 +21,12 @@ use std::{
 use osmoda_core::{name::AgentName, time::Mono};
 
 use super::{
-    Shared,
     cgroup::AgentCgroup,
     credentials,
     environment::{self, Surroundings},
     logs,
     note::NoteDraft,
+    shared::Shared,
     sys::spawn::{CStringArray, ChildPlan, Identity, NotePlan, SpawnError, Stage, spawn},
     tree::{END_WAIT, Session, Tree},
     user::{self, AgentUser},

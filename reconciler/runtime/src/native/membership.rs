@@ -13,16 +13,25 @@ impl NativeRuntime {
     /// Whether `pid` is in the process tree of any agent. A process that cannot be looked at is
     /// taken for one: it may have hidden itself.
     pub fn is_in_agent_tree(&self, pid: u32) -> bool {
-        let Ok(cgroup) = own_cgroup(pid) else { return true };
+        let Ok(cgroup) = own_cgroup(pid) else {
+            return true;
+        };
         let instances = self.shared.table.instances();
         let in_cgroup = cgroup.as_deref().is_some_and(|cgroup| {
-            instances.iter().any(|instance| self.has_cgroup(instance, cgroup))
+            instances
+                .iter()
+                .any(|instance| self.has_cgroup(instance, cgroup))
         });
         in_cgroup || is_descendant(pid, &instances)
     }
 
     fn has_cgroup(&self, instance: &Instance, cgroup: &str) -> bool {
-        match self.shared.table.latest(&instance.agent).map(|latest| latest.tree) {
+        match self
+            .shared
+            .table
+            .latest(&instance.agent)
+            .map(|latest| latest.tree)
+        {
             Some(Tree::Cgroup(own)) => holds(own.path(), cgroup),
             Some(Tree::Session(_)) | None => false,
         }
@@ -32,13 +41,18 @@ impl NativeRuntime {
 /// The path of a process's cgroup v2 below its mount (cgroups(7)); `None` without cgroup v2.
 fn own_cgroup(pid: u32) -> std::io::Result<Option<String>> {
     let lines = fs::read_to_string(format!("/proc/{pid}/cgroup"))?;
-    Ok(lines.lines().find_map(|line| line.strip_prefix("0::")).map(str::to_owned))
+    Ok(lines
+        .lines()
+        .find_map(|line| line.strip_prefix("0::"))
+        .map(str::to_owned))
 }
 
 /// Whether `cgroup` (below the mount) is `own` (below the root directory) or inside it.
 fn holds(own: &Path, cgroup: &str) -> bool {
     let relative = Path::new(cgroup.trim_start_matches('/'));
-    let mut within = relative.ancestors().filter(|part| part.components().count() >= 2);
+    let mut within = relative
+        .ancestors()
+        .filter(|part| part.components().count() >= 2);
     within.any(|part| own.ends_with(part))
 }
 
@@ -46,7 +60,9 @@ fn holds(own: &Path, cgroup: &str) -> bool {
 /// environment names an instance.
 fn is_descendant(pid: u32, instances: &[Instance]) -> bool {
     let is_main = |pid: u32| {
-        instances.iter().any(|i| i.state == InstanceState::Running { pid })
+        instances
+            .iter()
+            .any(|i| i.state == InstanceState::Running { pid })
     };
     let mut at = pid;
     for _ in 0..ANCESTORS_MAX {
