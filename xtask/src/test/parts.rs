@@ -107,6 +107,13 @@ pub fn deny(context: &mut Context) -> anyhow::Result<Verdict> {
     passed("")
 }
 
+pub fn vm(context: &mut Context) -> anyhow::Result<Verdict> {
+    // A process of its own: what it prints belongs into the log.
+    let program = std::env::current_exe().context("finding this program")?;
+    run(context, Command::new(program).arg("vm"))?;
+    passed("")
+}
+
 /// Starts to build cargo-deny, where it is missing, beside the parts that come before it.
 ///
 /// # Errors

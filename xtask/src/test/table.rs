@@ -74,6 +74,12 @@ pub const PARTS: &[Part] = &[
         run: parts::deny,
     },
     Part {
+        name: "vm",
+        about: "the scenarios of checks/ in a Debian virtual machine",
+        when: When::Always,
+        run: parts::vm,
+    },
+    Part {
         name: "simulation",
         about: "the simulator on many more seeds",
         when: When::Asked("thousands of simulated days"),

@@ -8,7 +8,7 @@ use super::{
     measure::{Entrant, Measures},
     stats::{as_float, median, p99},
 };
-use crate::bench::machine::Machine;
+use crate::{bench::machine::Machine, project};
 
 /// A whole run.
 #[derive(serde::Serialize)]
@@ -45,7 +45,10 @@ impl From<Entrant> for Row {
             version: entrant.version,
             settings: entrant.contender.settings(),
             measures: entrant.measures,
-            failure: entrant.failure,
+            // The table may go into the documentation: where this checkout lies does not.
+            failure: entrant
+                .failure
+                .map(|reason| reason.replace(&format!("{}/", project::root().display()), "")),
         }
     }
 }
