@@ -59,6 +59,7 @@ fn replay(seed: u64) -> Command {
 
 fn simulation() -> Command {
     let mut command = project::nextest();
+    command.args(["--profile", "simulation"]);
     command.args(["-p", "osmoda-testkit", "--test", "simulation"]);
     command
 }
