@@ -1,0 +1,103 @@
+# osmoda as a service of the machine: it heals its agents, survives its own death without their
+# noticing, and takes a reboot for what it is.
+#
+# The machine has two agents, `gateway` and, depending on it, `worker`; both run until stopped.
+
+import json
+
+AGENTS = ["gateway", "worker"]
+
+
+def status(name):
+    """What osmoda says of an agent."""
+    items = json.loads(machine.succeed("osmoda status -o json"))["items"]
+    return next(item["status"] for item in items if item["metadata"]["name"] == name)
+
+
+def copies(name):
+    """Processes that are the main process of an agent: leaders of a session, as each one is."""
+    return machine.succeed(
+        f"for p in $(grep -lszx 'OSMODA_AGENT={name}' /proc/[0-9]*/environ | cut -d/ -f3); do"
+        " if [ \"$(ps -o sid= -p $p | tr -d ' ')\" = $p ]; then echo $p; fi; done"
+    ).split()
+
+
+def demand_one_copy_each():
+    """Every agent is ready and runs exactly once, in the process that osmoda means."""
+    for name in AGENTS:
+        machine.succeed(f"osmoda wait {name} --for Ready --timeout 2m")
+        assert copies(name) == [str(status(name)["pid"])], f"{name}: {copies(name)}"
+
+
+def daemon_pid():
+    """Main process of the service."""
+    return machine.get_unit_info("osmoda.service")["MainPID"]
+
+
+def kill_and_wait(name):
+    """Kills an agent's main process and waits until another has taken its place."""
+    before = status(name)
+    machine.succeed(f"kill -KILL {before['pid']}")
+
+    def is_back(_last):
+        after = status(name)
+        return after["ready"] and after["pid"] != before["pid"]
+
+    retry(is_back, 120)
+    after = status(name)
+    assert after["restarts"] == before["restarts"] + 1, after
+    assert after["lastExit"]["signal"] == 9, after
+
+
+def failures():
+    """How many failures the ledger tells of."""
+    lines = machine.succeed("osmoda ledger export --format jsonl").splitlines()
+    return sum(json.loads(line)["kind"] == "FailureDetected" for line in lines)
+
+
+start_all()
+
+with subtest("the service comes up and so do its agents, once each"):
+    machine.wait_for_unit("osmoda.service")
+    demand_one_copy_each()
+
+with subtest("a killed agent is healed and the other one left alone"):
+    worker = status("worker")["pid"]
+    kill_and_wait("gateway")
+    assert status("worker")["pid"] == worker
+    demand_one_copy_each()
+
+with subtest("the daemon's own death is noticed by nobody but systemd"):
+    daemon = daemon_pid()
+    agents = {name: status(name)["pid"] for name in AGENTS}
+    told = failures()
+    machine.succeed("systemctl kill --signal=KILL --kill-whom=main osmoda.service")
+    retry(lambda _last: daemon_pid() not in ("0", daemon), 120)
+    machine.wait_for_unit("osmoda.service")
+    demand_one_copy_each()
+    assert {name: status(name)["pid"] for name in AGENTS} == agents
+    assert failures() == told, "the daemon's death was taken for a failure of its agents"
+
+with subtest("agents that were adopted are healed like others"):
+    kill_and_wait("worker")
+    demand_one_copy_each()
+
+with subtest("a reboot is not taken for a crash, and no agent for one that still runs"):
+    told = failures()
+    machine.shutdown()
+    machine.start()
+    machine.wait_for_unit("osmoda.service")
+    demand_one_copy_each()
+    assert failures() == told, "the reboot was taken for a failure"
+
+with subtest("the ledger tells all of this and verifies"):
+    verdict = json.loads(machine.succeed("osmoda ledger verify -o json"))
+    assert verdict["ok"] is True, verdict
+    lines = machine.succeed("osmoda ledger export --format jsonl").splitlines()
+    assert len(lines) == verdict["size"]
+    entries = [json.loads(line) for line in lines]
+    assert [entry["seq"] for entry in entries] == list(range(len(entries)))
+    starts = [entry["boot"] for entry in entries if entry["kind"] == "NodeStarted"]
+    assert len(starts) == 3 and len(set(starts)) == 2, starts
+    # The daemon that was killed could not say that it stops; the one that was shut down could.
+    assert sum(entry["kind"] == "NodeStopped" for entry in entries) == 1
