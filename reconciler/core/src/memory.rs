@@ -122,6 +122,12 @@ pub enum StartFailureKind {
 }
 
 impl Memory {
+    /// The instance that was meant to be started never ran: the one before it, whose end is
+    /// recorded, is the latest again.
+    pub fn never_ran(&mut self) {
+        self.current = self.accounted;
+    }
+
     /// Forgets what a reboot makes meaningless: instants of the old boot and processes that the
     /// reboot ended. A reboot is not a failure of any agent.
     pub fn rebooted(&mut self) {

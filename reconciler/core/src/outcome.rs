@@ -98,7 +98,7 @@ pub fn settle(memory: &Memory, done: &Done<'_>) -> Settled {
             settling.stopped(*invocation, exit, *killed);
         }
         (_, Outcome::AlreadyRunning(message)) => {
-            settling.memory.accounted = done.invocation();
+            settling.memory.never_ran();
             settling.failed(message.clone());
         }
         (_, Outcome::Failed(message)) => settling.failed(message.clone()),
@@ -202,7 +202,7 @@ impl Settling<'_> {
         failure: &StartFailure,
     ) {
         let now = self.done.now;
-        self.memory.accounted = Some(invocation);
+        self.memory.never_ran();
         self.memory.last_start_error = Some(failure.clone());
         let draw = u16::from_le_bytes([self.done.fresh.0[0], self.done.fresh.0[1]]) % 1001;
         let decision = self

@@ -69,7 +69,11 @@ impl Host {
     /// Reads the process's own surroundings. A variable that is empty or holds a relative path
     /// counts as not set, as the XDG specification asks.
     pub fn of_process() -> Self {
-        let variable = |name| std::env::var_os(name).map(PathBuf::from).filter(|p| p.is_absolute());
+        let variable = |name| {
+            std::env::var_os(name)
+                .map(PathBuf::from)
+                .filter(|p| p.is_absolute())
+        };
         Self {
             root: rustix::process::geteuid().is_root(),
             cwd: std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/")),
@@ -106,7 +110,11 @@ impl Paths {
         Ok(Self {
             runtime: runtime.unwrap_or_else(|| default_runtime(host, &state)),
             logs: beside_state(ROOT_LOGS, "logs"),
-            specs: if host.root { PathBuf::from(ROOT_SPECS) } else { host.cwd.join("specs") },
+            specs: if host.root {
+                PathBuf::from(ROOT_SPECS)
+            } else {
+                host.cwd.join("specs")
+            },
             profiles: profiles.unwrap_or_else(|| beside_state(ROOT_PROFILES, "profiles")),
             state,
         })
@@ -155,13 +163,22 @@ mod tests {
     }
 
     fn root() -> Host {
-        Host { root: true, ..user() }
+        Host {
+            root: true,
+            ..user()
+        }
     }
 
     fn chosen(wanted: &Wanted, host: &Host) -> [String; 5] {
         let paths = Paths::resolve(wanted, host).unwrap();
-        [paths.state, paths.runtime, paths.logs, paths.specs, paths.profiles]
-            .map(|path| path.display().to_string())
+        [
+            paths.state,
+            paths.runtime,
+            paths.logs,
+            paths.specs,
+            paths.profiles,
+        ]
+        .map(|path| path.display().to_string())
     }
 
     #[test]
@@ -191,14 +208,21 @@ mod tests {
                 format!("{state}/profiles"),
             ]
         );
-        let elsewhere = Host { xdg_state_home: Some("/xdg".into()), xdg_runtime_dir: None, ..user() };
+        let elsewhere = Host {
+            xdg_state_home: Some("/xdg".into()),
+            xdg_runtime_dir: None,
+            ..user()
+        };
         let [state, runtime, ..] = chosen(&Wanted::default(), &elsewhere);
         assert_eq!([state, runtime], ["/xdg/osmoda", "/xdg/osmoda/run"]);
     }
 
     #[test]
     fn a_state_directory_of_ones_own_brings_logs_and_profiles_along() {
-        let wanted = Wanted { state: Some("mine".into()), ..Wanted::default() };
+        let wanted = Wanted {
+            state: Some("mine".into()),
+            ..Wanted::default()
+        };
         assert_eq!(
             chosen(&wanted, &root()),
             [
@@ -224,9 +248,18 @@ mod tests {
 
     #[test]
     fn a_user_without_a_home_must_name_a_directory() {
-        let lost = Host { home: None, ..user() };
-        assert_eq!(Paths::resolve(&Wanted::default(), &lost), Err(PathsError::NoHome));
-        let wanted = Wanted { state: Some("/s".into()), ..Wanted::default() };
+        let lost = Host {
+            home: None,
+            ..user()
+        };
+        assert_eq!(
+            Paths::resolve(&Wanted::default(), &lost),
+            Err(PathsError::NoHome)
+        );
+        let wanted = Wanted {
+            state: Some("/s".into()),
+            ..Wanted::default()
+        };
         assert!(Paths::resolve(&wanted, &lost).is_ok());
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! [`fake_runtime`] runs agents in memory on paused time, with faults on order; [`conformance`]
 //! is the suite that it and every real runtime pass alike, so that it cannot drift from the
-//! truth. The program `osmoda-test-agent` misbehaves as told by its arguments.
+//! truth. [`sim`] plays the real loop against them. The program `osmoda-test-agent` misbehaves as told by its arguments.
 
 pub mod conformance;
 pub mod fake_runtime;
+pub mod sim;

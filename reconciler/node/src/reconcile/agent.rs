@@ -73,7 +73,7 @@ pub struct AgentState {
     /// First entry of the open incident.
     pub incident_root: Option<EntryRef>,
     /// The active generation as read last; read again when the profile's link changes.
-    active: Option<Active>,
+    pub(super) active: Option<Active>,
 }
 
 /// What surrounds every agent of a turn.

@@ -232,7 +232,7 @@ fn close_start(
             vec![succeeded(intent, pid)]
         }
         None => {
-            memory.accounted = intent.invocation; // it never ran: nothing to account for
+            memory.never_ran();
             vec![failed(intent)]
         }
     }

@@ -210,7 +210,7 @@ fn read_bytes(path: &Path) -> Result<Vec<u8>, FileError> {
 fn open(path: &Path) -> io::Result<File> {
     OpenOptions::new()
         .read(true)
-        .custom_flags(libc::O_NOCTTY)
+        .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
         .open(path)
 }
 

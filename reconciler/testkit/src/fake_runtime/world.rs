@@ -10,7 +10,7 @@ use osmoda_core::{
     name::AgentName,
     observed::{Exit, ExitStatus, Instance, InstanceState, InvocationId},
     spec::Signal,
-    time::Clock,
+    time::{Clock, Mono},
 };
 use osmoda_runtime::{RuntimeEvent, StartRequest};
 use tokio::sync::{mpsc, watch};
@@ -138,6 +138,16 @@ impl World {
     /// Instances of the agent that live now.
     pub fn alive(&self, agent: &AgentName) -> usize {
         self.with(agent, |agent| agent.alive.len())
+    }
+
+    /// Every instance that a runtime knows to run, and when it was started.
+    pub fn running(&self) -> Vec<(AgentName, InvocationId, Mono)> {
+        let inner = self.inner();
+        let running = inner.agents.iter().filter_map(|(name, agent)| {
+            let instance = &agent.running()?.instance;
+            Some((name.clone(), instance.invocation, instance.started_at))
+        });
+        running.collect()
     }
 
     /// Starts of the agent that led to a process.

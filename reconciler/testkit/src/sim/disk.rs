@@ -2,7 +2,6 @@
 
 use std::{
     collections::BTreeMap,
-    io,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -22,24 +21,41 @@ pub struct Disk {
 struct Inner {
     store: Store,
     full: bool,
+    was_full: bool,
 }
 
 impl Disk {
     /// A disk that holds `store`.
     pub fn new(store: Store) -> Self {
-        Self { inner: Arc::new(Mutex::new(Inner { store, full: false })) }
+        Self {
+            inner: Arc::new(Mutex::new(Inner {
+                store,
+                full: false,
+                was_full: false,
+            })),
+        }
     }
 
     /// From now on appends fail, or work again.
     pub fn set_full(&self, full: bool) {
-        self.lock().full = full;
+        let mut inner = self.lock();
+        inner.full = full;
+        inner.was_full |= full;
+    }
+
+    /// Whether any append may have failed so far.
+    pub fn is_or_was_full(&self) -> bool {
+        self.lock().was_full
     }
 
     /// Every entry from `from` on.
     pub fn entries(&self, from: u64) -> Vec<StoredEntry> {
         let inner = self.lock();
         let log = inner.store.head().origin;
-        let records = inner.store.entries(from, u64::from(u32::MAX)).expect("a store in memory reads");
+        let records = inner
+            .store
+            .entries(from, u64::from(u32::MAX))
+            .expect("a store in memory reads");
         records.iter().map(|record| stored(&log, record)).collect()
     }
 
@@ -50,7 +66,10 @@ impl Disk {
 
     /// Exact records, for verification.
     pub fn records(&self, from: u64) -> Vec<Record> {
-        self.lock().store.entries(from, u64::from(u32::MAX)).expect("a store in memory reads")
+        self.lock()
+            .store
+            .entries(from, u64::from(u32::MAX))
+            .expect("a store in memory reads")
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -58,11 +77,22 @@ impl Disk {
     }
 }
 
+fn disk_full() -> rusqlite::Error {
+    rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_FULL), None)
+}
+
 fn stored(log: &str, record: &Record) -> StoredEntry {
     let entry = record.entry.as_deref().map(serde_json::from_slice);
     StoredEntry {
-        reference: EntryRef { log: log.to_owned(), seq: record.seq, leaf: record.leaf },
-        entry: entry.transpose().expect("entries are JSON").unwrap_or_default(),
+        reference: EntryRef {
+            log: log.to_owned(),
+            seq: record.seq,
+            leaf: record.leaf,
+        },
+        entry: entry
+            .transpose()
+            .expect("entries are JSON")
+            .unwrap_or_default(),
     }
 }
 
@@ -73,8 +103,7 @@ impl Journal for Disk {
         let appended = {
             let mut inner = self.lock();
             if inner.full {
-                let error = io::Error::from(io::ErrorKind::StorageFull);
-                return Err(CommitError::Io(error.into()));
+                return Err(CommitError::Full(Arc::new(disk_full())));
             }
             let mut appended = inner.store.commit(&[commit])?;
             appended.pop().unwrap_or_default()
@@ -85,7 +114,10 @@ impl Journal for Disk {
     }
 
     fn state(&self, prefix: &str) -> Result<BTreeMap<String, Vec<u8>>, String> {
-        self.lock().store.state(prefix).map_err(|error| error.to_string())
+        self.lock()
+            .store
+            .state(prefix)
+            .map_err(|error| error.to_string())
     }
 
     fn tail(&self, limit: u64) -> Result<Vec<StoredEntry>, String> {
