@@ -429,6 +429,22 @@ fn a_manifest_is_what_was_written_in_canonical_form() {
 }
 
 #[test]
+fn spelling_does_not_change_a_manifest() {
+    let manifest = |spec: &str| {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("a.yaml");
+        let text =
+            format!("kind: Agent\napiVersion: osmoda/v1\nmetadata: {{name: a}}\nspec: {spec}\n");
+        fs::write(&file, text).unwrap();
+        agent(&load_path(&file), "a").manifest.clone()
+    };
+    let plain = manifest("{command: [a], restart: {backoff: {factor: 2, jitter: 0.25}}}");
+    let odd = "{restart: {backoff: {jitter: 25e-2, factor: 2.0}}, \"command\": ['a']}";
+    assert_eq!(manifest(odd), plain);
+    assert_ne!(manifest("{command: [b]}"), plain);
+}
+
+#[test]
 fn a_manifest_reads_back_as_the_same_agent() {
     for loaded in valid().agents.values() {
         let agent = load_manifest(&loaded.agent.manifest).expect("a valid manifest");

@@ -215,7 +215,7 @@ fn an_unenforced_field_is_named_with_its_agent() {
         .map(|(name, agent)| (name.as_str(), &agent.unenforced[..]))
         .collect();
     assert_eq!(unenforced["good"], [""; 0]);
-    for path in &unenforced["x"][..] {
+    for path in unenforced["x"] {
         assert!(["heartbeat", "sandbox"].contains(path), "{path}");
     }
 }
