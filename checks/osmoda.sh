@@ -7,4 +7,6 @@ install -m 755 osmoda /usr/local/bin/
 install -m 644 osmoda.service /etc/systemd/system/
 mkdir -p /etc/osmoda
 cp -r agents /etc/osmoda/agents
-systemctl enable --quiet --now osmoda.service
+# A new unit is found without a reload of them all, which takes seconds here.
+systemctl enable --quiet --no-reload osmoda.service
+systemctl start osmoda.service

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import Iterator
 
 # CSI and OSC sequences, and the two-character ones (ECMA-48), as boot messages have them.
-_ESCAPES = re.compile(r"\x1b(\[[0-9;?!]*[ -/]*[@-~]|\][^\x07\x1b]*(\x07|\x1b\\)|[@-Z\\-_c])")
+_ESCAPES = re.compile(r"\x1b(\[[0-?!]*[ -/]*[@-~]|\][^\x07\x1b]*(\x07|\x1b\\)|[@-Z\\-_c])")
 
 
 def plain(text: str) -> str:

@@ -50,6 +50,7 @@ systemctl mask \
     apt-daily.service apt-daily.timer apt-daily-upgrade.service apt-daily-upgrade.timer \
     dpkg-db-backup.service dpkg-db-backup.timer e2scrub_all.timer e2scrub_reap.service \
     fstrim.timer systemd-tmpfiles-clean.timer \
+    systemd-logind.service systemd-user-sessions.service \
     getty@tty1.service getty-static.service serial-getty@ttyS0.service serial-getty@hvc0.service \
     console-getty.service getty.target \
     systemd-networkd.service systemd-networkd-wait-online.service systemd-timesyncd.service \
@@ -62,6 +63,14 @@ systemctl mask \
     systemd-pstore.service kmod-static-nodes.service \
     modprobe@configfs.service modprobe@dm_mod.service modprobe@drm.service \
     modprobe@efi_pstore.service modprobe@loop.service >/dev/null 2>&1
+# Generators run at each boot and each reload; the one for /etc/fstab is enough.
+mkdir -p /etc/systemd/system-generators
+for generator in /usr/lib/systemd/system-generators/*; do
+    case "$generator" in
+    */systemd-fstab-generator) ;;
+    *) ln -s /dev/null "/etc/systemd/system-generators/${generator##*/}" ;;
+    esac
+done
 systemctl set-default multi-user.target >/dev/null 2>&1
 systemctl enable backdoor.service >/dev/null 2>&1
 

@@ -17,6 +17,7 @@ class Report(unittest.TestCase):
     def test_terminal_escapes_leave_no_trace(self) -> None:
         line = "\x1b[!p\x1b]104\x07\x1b[?7h[  8.0] \x1b[0;1;39mSystem is tainted\x1b[0m \r\n"
         self.assertEqual(plain(line), "[  8.0] System is tainted")
+        self.assertEqual(plain("\x1b[0;1;38:5:185mexited\x1b[0m"), "exited")
 
     def test_a_failing_subtest_is_told_to_people_and_goes_on_failing(self) -> None:
         log, terminal = io.StringIO(), io.StringIO()
