@@ -8,7 +8,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     digest::Digest,
-    memory::Finished,
     observed::{InstanceState, Observation},
     plan::View,
 };
@@ -25,6 +24,10 @@ pub struct Difference {
     /// Why they differ, for people; may be empty.
     pub reason: String,
 }
+
+/// Reason of a difference that osmoda leaves alone: a person's choice is respected.
+pub const SWITCHED_OUTSIDE: &str =
+    "the profile was switched outside osmoda; respected until the spec changes";
 
 /// The fields in which an agent is not as desired; empty: in sync.
 pub fn diff(view: &View<'_>) -> Vec<Difference> {
@@ -68,17 +71,18 @@ pub fn diff(view: &View<'_>) -> Vec<Difference> {
         }
         Observation::Known(Some(active)) => {
             if active.digest != desired.digest {
+                let deployed = view.memory.acted == Some(desired.digest);
+                let reason = if deployed {
+                    SWITCHED_OUTSIDE
+                } else {
+                    "the spec changed"
+                };
                 let observed = format!(
                     "{} (generation {})",
                     short(active.digest),
                     active.generation.number
                 );
-                note(
-                    "generation",
-                    short(desired.digest),
-                    observed,
-                    "the spec changed".into(),
-                );
+                note("generation", short(desired.digest), observed, reason.into());
             } else if view
                 .memory
                 .active
@@ -122,7 +126,8 @@ pub fn diff(view: &View<'_>) -> Vec<Difference> {
                     );
                 }
             }
-            _ if view.memory.finished == Some(Finished::Succeeded) => {}
+            // It ran to the end that its policy allows: nothing is left to do.
+            _ if view.memory.finished.is_some() => {}
             Some((InstanceState::Exited(exit), _)) => {
                 note(
                     "instance.running",

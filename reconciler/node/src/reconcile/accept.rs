@@ -4,7 +4,7 @@ use osmoda_core::{
     event::{Actor, Event, OperatorCommand, PauseChange},
     memory::Paused,
     name::AgentName,
-    observed::InvocationId,
+    observed::{InvocationId, Observation},
     outcome::{Done, Outcome, settle},
     plan::Action,
 };
@@ -55,7 +55,13 @@ pub fn encode(state: &impl Serialize) -> Vec<u8> {
 impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
     pub(super) fn accept_event(&mut self, event: RuntimeEvent) {
         match event {
-            RuntimeEvent::Changed(agent) => self.mark(agent),
+            RuntimeEvent::Changed(agent) => {
+                // Late news of an agent that has been removed since is news of nobody.
+                let known = self.agents.contains_key(&agent);
+                if known || self.runtime.inspect(&agent) != Observation::Known(None) {
+                    self.discover(agent);
+                }
+            }
         }
     }
 
@@ -91,7 +97,7 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
         match found {
             Ok(agents) => {
                 for agent in agents {
-                    self.agents.entry(agent).or_default();
+                    self.discover(agent);
                 }
                 self.mark_all();
             }
@@ -101,8 +107,23 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
         }
     }
 
+    /// An agent that the runtime knows. Once specs have been read, one that is in none of them
+    /// is to be absent.
+    fn discover(&mut self, agent: AgentName) {
+        let desire = if self.specs_read {
+            Desire::Absent
+        } else {
+            Desire::Unread
+        };
+        let new = || AgentState {
+            desire,
+            ..AgentState::default()
+        };
+        self.agents.entry(agent.clone()).or_insert_with(new);
+        self.dirty.insert(agent);
+    }
+
     pub(super) fn mark(&mut self, agent: AgentName) {
-        self.agents.entry(agent.clone()).or_default();
         self.dirty.insert(agent);
     }
 
@@ -183,10 +204,7 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
         reply: oneshot::Sender<Result<Accepted, CommandError>>,
     ) {
         if let Some(agent) = command.agent()
-            && self
-                .agents
-                .get(agent)
-                .is_none_or(|state| state.desire == Desire::Absent)
+            && !self.agents.contains_key(agent)
         {
             // Nobody waits any longer: nothing is lost with the answer.
             let _ = reply.send(Err(CommandError::NoSuchAgent(agent.clone())));

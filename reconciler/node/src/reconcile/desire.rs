@@ -43,6 +43,7 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
     }
 
     fn accept_loaded(&mut self, loaded: &Loaded) {
+        self.specs_read = true;
         for (name, agent) in &loaded.agents {
             self.declare(name, agent);
         }

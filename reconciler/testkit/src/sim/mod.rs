@@ -108,6 +108,7 @@ pub fn run_with<R: Runtime>(seed: u64, sabotage: Sabotage<R>) -> Result<Summary,
 
 /// Everything of one run.
 struct Simulation<R> {
+    seed: u64,
     random: fastrand::Rng,
     clock: Arc<PausedClock>,
     world: World,
@@ -136,6 +137,7 @@ impl<R: Runtime> Simulation<R> {
         options.ids = Box::new(SeededIds(random.fork()));
         let store = Store::in_memory(options).expect("a store in memory opens");
         Self {
+            seed,
             world: World::new(Arc::clone(&clock) as Arc<dyn Clock>),
             clock,
             disk: Disk::new(store),
