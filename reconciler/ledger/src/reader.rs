@@ -7,7 +7,8 @@ use rusqlite::{Connection, OpenFlags, config::DbConfig};
 use crate::{
     error::ReadError,
     query::{self, AgentPage, Record},
-    store::schema,
+    store::{Head, read_log, schema},
+    tlog::{self, Frontier},
 };
 
 /// A read-only connection. It blocks; call it from where blocking is allowed.
@@ -23,6 +24,29 @@ impl Reader {
     pub fn open(path: &Path) -> Result<Self, ReadError> {
         let connection = connect(path)?;
         Ok(Self { connection })
+    }
+
+    /// The log as it stands, as one snapshot.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub fn head(&self) -> Result<Head, ReadError> {
+        let snapshot = self.connection.unchecked_transaction()?;
+        let (origin, size, frontier) = read_log(&snapshot)?;
+        let damaged = || ReadError::Damaged("its tree does not fit its size".into());
+        let frontier = Frontier::from_bytes(size, &frontier).ok_or_else(damaged)?;
+        let chain = match size {
+            0 => tlog::chain_start(&origin),
+            _ => query::chain_after(&snapshot, size - 1)?,
+        };
+        Ok(Head {
+            root: frontier.root(),
+            origin,
+            size,
+            chain,
+            checkpoint: None,
+            unanchored: size,
+        })
     }
 
     /// At most `limit` entries from `from` on, oldest first.

@@ -1,0 +1,27 @@
+//! `osmoda describe`.
+
+use osmoda_node::api::types::{AgentObject, EntryList};
+
+use crate::{
+    args::Describe,
+    client::{Client, with_query},
+    failure::{Answer, Outcome},
+    output, show,
+};
+
+/// Entries shown.
+const EVENTS: &str = "20";
+
+/// Shows everything about one agent.
+pub async fn describe(client: &Client, args: &Describe) -> Outcome {
+    let name = args.agent.as_str();
+    let agent: AgentObject = client.get(&format!("/v1/agents/{name}")).await?;
+    if let Some(format) = args.output.output {
+        output::object(format, &agent)?;
+        return Ok(Answer::Yes);
+    }
+    let path = with_query("/v1/events", &[("agent", name), ("limit", EVENTS)]);
+    let entries: EntryList = client.get(&path).await?;
+    output::print(&show::describe::describe(&agent, &entries.items))?;
+    Ok(Answer::Yes)
+}

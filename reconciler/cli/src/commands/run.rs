@@ -1,0 +1,58 @@
+//! `osmoda run`: hands over to the node daemon.
+
+use osmoda_node::{
+    daemon::{self, DaemonOptions, RuntimeChoice},
+    error::chain,
+    paths::Wanted,
+    specs::{LoadOptions, SpecsRef},
+};
+use tracing_subscriber::EnvFilter;
+
+use super::resolve;
+use crate::{
+    args::{Global, Run, Runtime},
+    failure::{Answer, Failure, Outcome},
+    output,
+};
+
+/// Runs until SIGTERM.
+pub fn run(global: &Global, args: Run) -> Outcome {
+    let paths = resolve(Wanted {
+        state: global.state_dir.clone(),
+        runtime: global.runtime_dir.clone(),
+        profiles: args.profile_dir,
+    })?;
+    let specs = match &args.specs {
+        Some(text) => SpecsRef::parse(text),
+        None => SpecsRef::Path(paths.specs.clone()),
+    };
+    log_to_stderr();
+    let mut load = LoadOptions::default();
+    load.nix.nixpkgs = args.nixpkgs;
+    let options = DaemonOptions {
+        paths,
+        specs,
+        load,
+        runtime: match args.runtime {
+            Runtime::Auto => RuntimeChoice::Auto,
+            Runtime::Native => RuntimeChoice::Native,
+            Runtime::Systemd => RuntimeChoice::Systemd,
+        },
+        keep_agents: args.keep_agents,
+        ledger: args.ledger,
+    };
+    match daemon::run(options) {
+        Ok(()) => Ok(Answer::Yes),
+        Err(error) => Err(Failure::new(error.exit_code(), chain(&error))),
+    }
+}
+
+/// What the daemon has to say, from `info` on, or as OSMODA_LOG chooses.
+fn log_to_stderr() {
+    let filter = EnvFilter::try_from_env("OSMODA_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(output::colour_errors())
+        .init();
+}

@@ -1,0 +1,184 @@
+//! `osmoda status`: what agents are, and how that differs from what they should be.
+
+use std::time::Duration;
+
+use osmoda_core::name::AgentName;
+use osmoda_node::api::types::{AgentDiff, AgentList, AgentObject, DiffReport};
+use tokio::time::sleep;
+
+use crate::{
+    args::{Output, Status},
+    client::Client,
+    failure::{Answer, Failure, Outcome},
+    output, show,
+};
+
+/// Time between looks of --watch.
+const WATCH_EVERY: Duration = Duration::from_secs(1);
+/// Erases a terminal and puts the cursor into its upper left corner (ECMA-48: ED, CUP).
+const CLEAR: &str = "\x1b[2J\x1b[H";
+
+/// Shows it once, or until interrupted.
+pub async fn status(client: &Client, args: &Status) -> Outcome {
+    if !args.watch {
+        let view = View::read(client, args).await?;
+        view.print(args.output)?;
+        return Ok(view.answer());
+    }
+    let redraw = output::on_terminal() && args.output.output.is_none();
+    let mut shown = None;
+    loop {
+        let view = View::read(client, args).await?;
+        if redraw {
+            output::print(&format!("{CLEAR}{}", view.text()))?;
+        } else if shown.as_ref().is_none_or(|before| view.differs(before)) {
+            view.print_one_of_many(args.output)?;
+            shown = Some(view);
+        }
+        sleep(WATCH_EVERY).await;
+    }
+}
+
+/// What was asked for, as it is now.
+enum View {
+    All(AgentList),
+    One(Box<AgentObject>),
+    Diff(DiffReport),
+}
+
+impl View {
+    async fn read(client: &Client, args: &Status) -> Result<Self, Failure> {
+        match (&args.agent, args.diff) {
+            (None, false) => Ok(Self::All(client.get("/v1/status").await?)),
+            (Some(name), false) => {
+                let agent = client.get(&format!("/v1/agents/{name}")).await?;
+                Ok(Self::One(Box::new(agent)))
+            }
+            (None, true) => Ok(Self::Diff(client.get("/v1/diff").await?)),
+            (Some(name), true) => {
+                let report: DiffReport = client.get("/v1/diff").await?;
+                Ok(Self::Diff(only(report, name)?))
+            }
+        }
+    }
+
+    fn text(&self) -> String {
+        match self {
+            Self::All(list) => show::status::status(list),
+            Self::One(agent) => show::status::agent(agent),
+            Self::Diff(report) => show::diff::diff(report),
+        }
+    }
+
+    fn print(&self, output: Output) -> Result<(), Failure> {
+        match (output.output, self) {
+            (None, _) => output::print(&self.text()),
+            (Some(format), Self::All(list)) => output::object(format, list),
+            (Some(format), Self::One(agent)) => output::object(format, agent),
+            (Some(format), Self::Diff(report)) => output::object(format, report),
+        }
+    }
+
+    fn print_one_of_many(&self, output: Output) -> Result<(), Failure> {
+        match (output.output, self) {
+            (None, _) => output::print(&format!("{}\n", self.text())),
+            (Some(format), Self::All(list)) => output::one_of_many(format, list),
+            (Some(format), Self::One(agent)) => output::one_of_many(format, agent),
+            (Some(format), Self::Diff(report)) => output::one_of_many(format, report),
+        }
+    }
+
+    fn answer(&self) -> Answer {
+        match self {
+            Self::All(_) => Answer::Yes,
+            Self::One(agent) => agent.status.ready.into(),
+            Self::Diff(report) => report.in_sync.into(),
+        }
+    }
+
+    /// Whether anything but the passing of time tells them apart.
+    fn differs(&self, before: &Self) -> bool {
+        match (self, before) {
+            (Self::All(now), Self::All(before)) => timeless_list(now) != timeless_list(before),
+            (Self::One(now), Self::One(before)) => timeless(now) != timeless(before),
+            (Self::Diff(now), Self::Diff(before)) => now != before,
+            _ => true,
+        }
+    }
+}
+
+fn only(mut report: DiffReport, name: &AgentName) -> Result<DiffReport, Failure> {
+    report
+        .agents
+        .retain(|agent: &AgentDiff| agent.name == name.as_str());
+    let Some(agent) = report.agents.first() else {
+        return Err(
+            Failure::usage(format!("there is no agent {:?}", name.as_str()))
+                .hint("`osmoda status` lists the agents that there are"),
+        );
+    };
+    report.in_sync = agent.differences.is_empty();
+    Ok(report)
+}
+
+fn timeless(agent: &AgentObject) -> AgentObject {
+    let mut agent = agent.clone();
+    agent.status.uptime_ms = None;
+    // Derived from two clocks at each look, so its last digits move.
+    agent.status.started_at = None;
+    agent.status.resources = None;
+    if let Some(next) = &mut agent.status.next_action {
+        next.in_ms = 0;
+        next.at = String::new();
+    }
+    agent
+}
+
+fn timeless_list(list: &AgentList) -> AgentList {
+    let mut list = list.clone();
+    list.node.uptime_ms = 0;
+    list.items = list.items.iter().map(timeless).collect();
+    list
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::show::describe::tests::sample;
+
+    #[test]
+    fn the_passing_of_time_alone_is_no_change() {
+        let before = View::One(Box::new(sample("a")));
+        let mut later = sample("a");
+        later.status.uptime_ms = Some(999_999);
+        later.status.next_action.as_mut().unwrap().in_ms = 1;
+        assert!(!View::One(Box::new(later.clone())).differs(&before));
+        later.status.restarts += 1;
+        assert!(View::One(Box::new(later)).differs(&before));
+    }
+
+    #[test]
+    fn a_difference_of_another_agent_does_not_count() {
+        let agents = ["a", "b"].map(|name| AgentDiff {
+            name: name.to_owned(),
+            differences: match name {
+                "b" => vec![osmoda_core::diff::Difference {
+                    path: "x".into(),
+                    desired: "1".into(),
+                    observed: "2".into(),
+                    reason: String::new(),
+                }],
+                _ => Vec::new(),
+            },
+        });
+        let report = DiffReport {
+            in_sync: false,
+            agents: agents.to_vec(),
+            system: Default::default(),
+        };
+        let of = |name| only(report.clone(), &AgentName::new(name).unwrap());
+        assert!(of("a").unwrap().in_sync);
+        assert!(!of("b").unwrap().in_sync);
+        assert_eq!(of("c").unwrap_err().code, 2);
+    }
+}

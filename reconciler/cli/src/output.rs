@@ -1,0 +1,71 @@
+//! Where results go: standard output, as text for people or as objects for programs.
+
+use std::io::{self, IsTerminal, Write};
+
+use serde::Serialize;
+
+use crate::{args::Machine, failure::Failure};
+
+/// Writes text to standard output.
+///
+/// # Errors
+/// A [`Failure`]; silent if the reader is gone.
+pub fn print(text: &str) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    Ok(out.flush()?)
+}
+
+/// Writes text to standard error. If that is closed there is nobody to tell.
+pub fn note(text: &str) {
+    let _ = writeln!(io::stderr().lock(), "{text}");
+}
+
+/// Writes an object for programs.
+///
+/// # Errors
+/// A [`Failure`]; silent if the reader is gone.
+pub fn object(format: Machine, value: &impl Serialize) -> Result<(), Failure> {
+    print(&render(format, value)?)
+}
+
+/// Writes one of many objects: a line of JSON, or a YAML document.
+///
+/// # Errors
+/// A [`Failure`]; silent if the reader is gone.
+pub fn one_of_many(format: Machine, value: &impl Serialize) -> Result<(), Failure> {
+    match format {
+        Machine::Json => {
+            let line = serde_json::to_string(value).map_err(|error| Failure::because(&error))?;
+            print(&format!("{line}\n"))
+        }
+        Machine::Yaml => print(&format!("---\n{}", render(format, value)?)),
+    }
+}
+
+/// An object as text, ending in a line break.
+fn render(format: Machine, value: &impl Serialize) -> Result<String, Failure> {
+    let mut text = match format {
+        Machine::Json => {
+            serde_json::to_string_pretty(value).map_err(|error| Failure::because(&error))?
+        }
+        Machine::Yaml => {
+            serde_saphyr::to_string(value).map_err(|error| Failure::because(&error))?
+        }
+    };
+    if !text.ends_with('\n') {
+        text.push('\n');
+    }
+    Ok(text)
+}
+
+/// Whether standard output is a terminal.
+pub fn on_terminal() -> bool {
+    io::stdout().is_terminal()
+}
+
+/// Whether to colour standard error: on a terminal, unless NO_COLOR (no-color.org) is set.
+pub fn colour_errors() -> bool {
+    let allowed = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    allowed && io::stderr().is_terminal()
+}

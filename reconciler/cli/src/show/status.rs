@@ -1,0 +1,179 @@
+//! `osmoda status`: a table of agents and a line about the node.
+
+use osmoda_node::api::types::{AgentList, AgentObject, NodeStatus};
+
+use super::{age, one_line, or_dash, table};
+
+const HEADER: [&str; 8] = [
+    "NAME",
+    "READY",
+    "PHASE",
+    "RESTARTS",
+    "GENERATION",
+    "PID",
+    "AGE",
+    "MESSAGE",
+];
+
+/// Agents and node.
+pub fn status(list: &AgentList) -> String {
+    let mut text = match list.items.is_empty() {
+        true => "no agents: the specs declare none\n".to_owned(),
+        false => table(&HEADER, list.items.iter().map(row).collect()),
+    };
+    text.push('\n');
+    text.push_str(&node(&list.node));
+    text.push_str(&notes(list));
+    text
+}
+
+/// One agent, in the same table.
+pub fn agent(agent: &AgentObject) -> String {
+    table(&HEADER, vec![row(agent)])
+}
+
+fn row(agent: &AgentObject) -> Vec<String> {
+    let status = &agent.status;
+    let generation = status
+        .generation
+        .active
+        .as_ref()
+        .map(|active| active.number);
+    let message = match (&status.next_action, status.message.is_empty()) {
+        (Some(next), true) => format!("{} in {}", next.what, age(next.in_ms)),
+        (Some(next), false) => format!("{}; {} in {}", status.message, next.what, age(next.in_ms)),
+        (None, _) => status.message.clone(),
+    };
+    vec![
+        agent.metadata.name.clone(),
+        if status.ready { "yes" } else { "no" }.to_owned(),
+        status.phase.to_string(),
+        status.restarts.to_string(),
+        or_dash(generation),
+        or_dash(status.pid),
+        or_dash(status.uptime_ms.map(age)),
+        message,
+    ]
+}
+
+fn node(node: &NodeStatus) -> String {
+    let mut text = format!(
+        "node {}: osmoda {}, pid {}, up {}, {} runtime, specs {}, ledger {} entries\n",
+        node.name,
+        node.version,
+        node.pid,
+        age(node.uptime_ms),
+        node.runtime,
+        node.specs,
+        node.ledger.size
+    );
+    if let Some(reason) = &node.paused {
+        let why = if reason.is_empty() {
+            "no reason given"
+        } else {
+            reason
+        };
+        text.push_str(&format!("all agents are paused: {}\n", one_line(why)));
+    }
+    if let Some(why) = &node.ledger.degraded {
+        let sentence = "entries cannot be written at the moment and wait in memory";
+        text.push_str(&format!(
+            "recording is degraded, {sentence}: {}\n",
+            one_line(why)
+        ));
+    }
+    text
+}
+
+/// What should not go unnoticed: refused specs, and fields that do nothing yet.
+fn notes(list: &AgentList) -> String {
+    let mut text = String::new();
+    for refused in &list.node.spec_errors {
+        let more = refused.errors.len().saturating_sub(1);
+        let first = refused.errors.first().map_or("refused", String::as_str);
+        let others = if more == 0 {
+            String::new()
+        } else {
+            format!(" (and {more} more)")
+        };
+        text.push_str(&format!(
+            "invalid spec {}: {}{others}; the last valid one stays in force\n",
+            refused.file,
+            one_line(first)
+        ));
+    }
+    let mut ignored = |owner: &str, fields: &[String]| {
+        if !fields.is_empty() {
+            text.push_str(&format!(
+                "not enforced yet, {owner}: {}\n",
+                fields.join(", ")
+            ));
+        }
+    };
+    ignored("node", &list.node.not_enforced);
+    for agent in &list.items {
+        ignored(&agent.metadata.name, &agent.status.not_enforced);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::show::describe::tests::sample;
+
+    fn list() -> AgentList {
+        let mut failing = sample("summarizer");
+        failing.status.ready = false;
+        failing.status.phase = osmoda_core::status::Phase::Backoff;
+        (failing.status.pid, failing.status.uptime_ms) = (None, None);
+        failing.status.restarts = 3;
+        failing.status.message = "Exited: exit code 1".to_owned();
+        failing.status.not_enforced = Vec::new();
+        let mut healthy = sample("researcher");
+        healthy.status.next_action = None;
+        let node = serde_json::from_value(serde_json::json!({
+            "name": "alpha", "version": "0.1.0", "pid": 7, "runtime": "native",
+            "specs": "/etc/osmoda/agents", "uptimeMs": 3_600_000, "notEnforced": [],
+            "ledger": {"origin": "o", "size": 42, "root": "r", "chain": "c"},
+            "specErrors": [{"file": "specs/bad.nix", "errors": ["3:1: unknown field", "4:1: x"]}]
+        }));
+        AgentList {
+            api_version: "osmoda/v1".to_owned(),
+            kind: "AgentList".to_owned(),
+            node: node.unwrap(),
+            items: vec![healthy, failing],
+        }
+    }
+
+    #[test]
+    fn the_table_shows_who_works_and_what_comes_next() {
+        let expected = "\
+NAME        READY  PHASE    RESTARTS  GENERATION  PID   AGE    MESSAGE
+researcher  yes    Running  1         2           4242  5m10s
+summarizer  no     Backoff  3         2           -     -      Exited: exit code 1; Start in 4s
+
+node alpha: osmoda 0.1.0, pid 7, up 1h, native runtime, specs /etc/osmoda/agents, ledger 42 entries
+invalid spec specs/bad.nix: 3:1: unknown field (and 1 more); the last valid one stays in force
+not enforced yet, researcher: heartbeat, probes.liveness
+";
+        assert_eq!(status(&list()), expected);
+    }
+
+    #[test]
+    fn a_node_without_agents_says_so() {
+        let mut list = list();
+        list.items.clear();
+        list.node.spec_errors.clear();
+        list.node.paused = Some("upgrade".to_owned());
+        list.node.ledger.degraded = Some("the disk is full".to_owned());
+        let expected = "\
+no agents: the specs declare none
+
+node alpha: osmoda 0.1.0, pid 7, up 1h, native runtime, specs /etc/osmoda/agents, ledger 42 entries
+all agents are paused: upgrade
+recording is degraded, entries cannot be written at the moment and wait in memory: the disk is full
+";
+        assert_eq!(status(&list), expected);
+    }
+}
