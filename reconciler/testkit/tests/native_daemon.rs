@@ -1,13 +1,17 @@
 //! The native runtime across the death of its daemon, and beside others.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
 mod common;
 
 use std::{
     fs,
+    future::poll_fn,
     io::{BufRead as _, BufReader, Lines},
     path::Path,
     process::{Child, ChildStdout, Command, Stdio},
     sync::Arc,
+    task::Poll,
     time::Duration,
 };
 
@@ -209,6 +213,28 @@ async fn a_note_about_a_pid_that_another_process_has_now_harms_nobody() {
     innocent.wait().unwrap();
 }
 
+/// Runs futures side by side; results in the order of their arrival.
+async fn all<T>(futures: impl IntoIterator<Item = impl Future<Output = T>>) -> Vec<T> {
+    let mut waiting: Vec<_> = futures.into_iter().map(Box::pin).collect();
+    let mut done = Vec::new();
+    poll_fn(|context| {
+        waiting.retain_mut(|future| match future.as_mut().poll(context) {
+            Poll::Ready(result) => {
+                done.push(result);
+                false
+            }
+            Poll::Pending => true,
+        });
+        if waiting.is_empty() {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
+    })
+    .await;
+    done
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn fifty_agents_start_end_and_start_again_side_by_side() {
     const AGENTS: u8 = 50;
@@ -230,11 +256,9 @@ async fn fifty_agents_start_end_and_start_again_side_by_side() {
     };
     for round in 0..2 {
         let starts = (0..AGENTS).map(|number| runtime.start(request(number, round)));
-        let mut pids = Vec::new();
-        for start in starts {
-            pids.push(pid(&within(start).await.unwrap()));
-        }
-        pids.iter().copied().for_each(kill);
+        let started = within(all(starts)).await;
+        let pids = started.into_iter().map(|instance| pid(&instance.unwrap()));
+        pids.for_each(kill);
         let mut ended = std::collections::BTreeSet::new();
         while ended.len() < usize::from(AGENTS) {
             let Some(RuntimeEvent::Changed(agent)) = within(events.recv()).await else {
