@@ -1,4 +1,9 @@
 //! The built binary, where no daemon is needed: answers on stdout, failures on stderr, exit codes.
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "a test fails by panicking, and says why it leaves something out"
+)]
 
 use std::{
     collections::BTreeSet,

@@ -41,7 +41,7 @@ pub async fn status(client: &Client, args: &Status) -> Outcome {
 
 /// What was asked for, as it is now.
 enum View {
-    All(AgentList),
+    All(Box<AgentList>),
     One(Box<AgentObject>),
     Diff(DiffReport),
 }
@@ -49,7 +49,7 @@ enum View {
 impl View {
     async fn read(client: &Client, args: &Status) -> Result<Self, Failure> {
         match (&args.agent, args.diff) {
-            (None, false) => Ok(Self::All(client.get("/v1/status").await?)),
+            (None, false) => Ok(Self::All(Box::new(client.get("/v1/status").await?))),
             (Some(name), false) => {
                 let agent = client.get(&format!("/v1/agents/{name}")).await?;
                 Ok(Self::One(Box::new(agent)))

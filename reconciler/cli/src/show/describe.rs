@@ -41,7 +41,7 @@ impl Page {
 
     fn line(&mut self, name: &str, value: &str) {
         self.text
-            .push_str(&format!("  {name:<14} {}\n", one_line(value)));
+            .push_str(&format!("  {name:<18} {}\n", one_line(value)));
     }
 
     fn text(&mut self, line: &str) {
@@ -218,14 +218,14 @@ pub(crate) mod tests {
 researcher: Running, ready
 
 What it is:
-  Process        pid 4242 since 2026-01-31T12:00:00Z (5m10s)
-  Restarts       1
-  Generation     2 (/nix/store/x-bundle)
-  Last exit      Crashed: SIGSEGV, 2026-01-31T11:59:59Z
-  Next           Start in 4s (2026-01-31T12:05:14Z)
+  Process            pid 4242 since 2026-01-31T12:00:00Z (5m10s)
+  Restarts           1
+  Generation         2 (/nix/store/x-bundle)
+  Last exit          Crashed: SIGSEGV, 2026-01-31T11:59:59Z
+  Next               Start in 4s (2026-01-31T12:05:14Z)
 
 Conditions:
-  Ready          True (Running) since 2026-01-31T12:00:00Z
+  Ready              True (Running) since 2026-01-31T12:00:00Z
 
 Last failure:
   2026-01-31T11:59:59Z researcher failed (Crashed): the main process ended: SIGSEGV, after 5s; restart at once
@@ -233,10 +233,10 @@ Last failure:
   | segfault  [31mhere
 
 What it should be:
-  Spec           /etc/osmoda/agents/researcher.nix
-  Labels         team=research
-  command        [\"/bin/researcher\",\"--port\",\"8080\"]
-  Not enforced   heartbeat, probes.liveness
+  Spec               /etc/osmoda/agents/researcher.nix
+  Labels             team=research
+  command            [\"/bin/researcher\",\"--port\",\"8080\"]
+  Not enforced       heartbeat, probes.liveness
 
 Last events:
   2026-01-31T11:59:59Z researcher failed (Crashed): the main process ended: SIGSEGV, after 5s; restart at once

@@ -167,7 +167,7 @@ mod tests {
             users: vec!["daemon".into()],
             groups: vec!["mail".into()],
         };
-        assert_eq!(rules.clone().set_operators(&named), [String::new(); 0]);
+        assert_eq!(rules.clone().set_operators(&named), Vec::<String>::new());
         let daemon = nix::unistd::User::from_name("daemon")
             .unwrap()
             .unwrap()
