@@ -10,7 +10,7 @@
 
 use std::env;
 
-use osmoda_testkit::sim;
+use osmoda_testkit::sim::{self, sabotage::Sabotage};
 
 const SEEDS: u64 = 200;
 
@@ -48,4 +48,30 @@ fn every_seed_keeps_every_promise_and_converges() {
 #[test]
 fn a_seed_decides_everything() {
     assert_eq!(sim::run(7).unwrap(), sim::run(7).unwrap());
+}
+
+/// The first seed that finds the sabotage, and what it says of it.
+fn caught(sabotage: Sabotage) -> String {
+    let found = (0..SEEDS).find_map(|seed| sim::run_with(seed, sabotage).err());
+    found
+        .map(|violation| violation.what.clone())
+        .unwrap_or_default()
+}
+
+#[test]
+fn a_loop_that_forgets_an_exit_is_caught() {
+    let what = caught(Sabotage::ForgetsExits);
+    assert!(what.starts_with("not converged"), "{what}");
+}
+
+#[test]
+fn a_loop_that_starts_twice_is_caught() {
+    let what = caught(Sabotage::StartsTwice);
+    assert!(what.contains("has 2 instances"), "{what}");
+}
+
+#[test]
+fn a_loop_that_acts_before_its_intent_is_caught() {
+    let what = caught(Sabotage::ActsBeforeIntent);
+    assert!(what.contains("before its intent was written"), "{what}");
 }

@@ -39,6 +39,15 @@ pub fn plan(view: &View<'_>) -> AgentPlan {
         drafting.wake(view.now.after(UNKNOWN_RETRY));
         return drafting.done(None);
     };
+    // It runs and yet its end is on record: one of the two is wrong, and acting on either could
+    // go round in circles for ever.
+    if view
+        .running()
+        .is_some_and(|(i, _)| view.memory.accounted == Some(i.invocation))
+    {
+        drafting.wake(view.now.after(UNKNOWN_RETRY));
+        return drafting.done(None);
+    }
     drafting.account_for_end(instance.as_ref());
     drafting.notice_outside_change(active.as_ref());
     drafting.record_difference();

@@ -322,6 +322,18 @@ fn nothing_is_done_on_unknown() {
 }
 
 #[test]
+fn an_instance_that_runs_after_its_recorded_end_is_looked_at_again_later() {
+    let mut case = Case::running(default);
+    case.memory.accounted = Some(id(1));
+    case.memory.restart_requested = true;
+    let plan = case.plan();
+    assert_eq!(
+        (plan.step, plan.wake_at),
+        (None, Some(NOW.after(UNKNOWN_RETRY)))
+    );
+}
+
+#[test]
 fn a_paused_agent_is_observed_and_recorded_and_left_alone() {
     let paused = Paused {
         reason: "look".into(),

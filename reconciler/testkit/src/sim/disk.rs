@@ -15,6 +15,8 @@ const APPEND: Duration = Duration::from_micros(200);
 /// The machine's disk: it outlives every daemon.
 #[derive(Clone)]
 pub struct Disk {
+    /// Negative control: acknowledges first and writes later.
+    premature: bool,
     inner: Arc<Mutex<Inner>>,
 }
 
@@ -26,8 +28,9 @@ struct Inner {
 
 impl Disk {
     /// A disk that holds `store`.
-    pub fn new(store: Store) -> Self {
+    pub fn new(store: Store, premature: bool) -> Self {
         Self {
+            premature,
             inner: Arc::new(Mutex::new(Inner {
                 store,
                 full: false,
@@ -72,6 +75,15 @@ impl Disk {
             .expect("a store in memory reads")
     }
 
+    fn write(&self, commit: Commit) -> Result<Vec<Appended>, CommitError> {
+        let mut inner = self.lock();
+        if inner.full {
+            return Err(CommitError::Full(Arc::new(disk_full())));
+        }
+        let mut appended = inner.store.commit(&[commit])?;
+        Ok(appended.pop().unwrap_or_default())
+    }
+
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -100,14 +112,15 @@ impl Journal for Disk {
     async fn append(&self, commit: Commit) -> Result<Vec<Appended>, CommitError> {
         // A daemon that dies here leaves an intent that was never written ...
         tokio::time::sleep(APPEND).await;
-        let appended = {
-            let mut inner = self.lock();
-            if inner.full {
-                return Err(CommitError::Full(Arc::new(disk_full())));
-            }
-            let mut appended = inner.store.commit(&[commit])?;
-            appended.pop().unwrap_or_default()
-        };
+        if self.premature {
+            let disk = self.clone();
+            tokio::spawn(async move {
+                tokio::time::sleep(APPEND).await;
+                disk.write(commit)
+            });
+            return Ok(Vec::new());
+        }
+        let appended = self.write(commit)?;
         // ... and one that dies here leaves an intent that was written and never begun.
         tokio::time::sleep(APPEND).await;
         Ok(appended)

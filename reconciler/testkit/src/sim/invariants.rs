@@ -7,7 +7,6 @@ use osmoda_core::{
 };
 use osmoda_ledger::tlog;
 use osmoda_node::reconcile::journal::Journal as _;
-use osmoda_runtime::Runtime;
 use serde_json::Value;
 
 use super::{AGENTS, Simulation, name};
@@ -31,7 +30,7 @@ struct Intent {
     late: bool,
 }
 
-impl<R: Runtime> Simulation<R> {
+impl Simulation {
     /// Holds after every step.
     pub(super) fn check(&mut self) -> Result<(), String> {
         for agent in AGENTS.map(name) {

@@ -15,6 +15,7 @@
 
 pub mod disk;
 mod invariants;
+pub mod sabotage;
 mod steps;
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
@@ -33,10 +34,12 @@ use osmoda_node::{
     reconcile::{Edges, NodeFacts, Reconciler, act::Offload},
     specs::{Loaded, LoadedAgent, load_manifest},
 };
-use osmoda_runtime::Runtime;
 use tokio::task::JoinHandle;
 
-use self::disk::Disk;
+use self::{
+    disk::Disk,
+    sabotage::{Sabotage, Sabotaged},
+};
 use crate::fake_runtime::{World, clock::PausedClock};
 
 /// Random steps of a run.
@@ -72,22 +75,19 @@ pub struct Summary {
     pub deaths: u64,
 }
 
-/// A way to break the loop on purpose: the negative controls of the simulator.
-pub type Sabotage<R> = fn(crate::fake_runtime::FakeRuntime) -> R;
-
-/// Runs one seed with an honest runtime.
+/// Runs one seed.
 ///
 /// # Errors
 /// The first [`Violation`].
 pub fn run(seed: u64) -> Result<Summary, Box<Violation>> {
-    run_with(seed, |honest| honest)
+    run_with(seed, Sabotage::None)
 }
 
-/// Runs one seed with a runtime that `sabotage` makes of the honest one.
+/// Runs one seed with a loop that is broken on purpose.
 ///
 /// # Errors
-/// The first [`Violation`].
-pub fn run_with<R: Runtime>(seed: u64, sabotage: Sabotage<R>) -> Result<Summary, Box<Violation>> {
+/// The first [`Violation`], which is what is hoped for.
+pub fn run_with(seed: u64, sabotage: Sabotage) -> Result<Summary, Box<Violation>> {
     let scheduler = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .start_paused(true)
@@ -107,14 +107,14 @@ pub fn run_with<R: Runtime>(seed: u64, sabotage: Sabotage<R>) -> Result<Summary,
 }
 
 /// Everything of one run.
-struct Simulation<R> {
+struct Simulation {
     seed: u64,
     random: fastrand::Rng,
     clock: Arc<PausedClock>,
     world: World,
     disk: Disk,
     profiles: Arc<MemoryProfiles>,
-    sabotage: Sabotage<R>,
+    sabotage: Sabotage,
     desired: BTreeMap<AgentName, Arc<Agent>>,
     daemon: Option<Daemon>,
     checked: invariants::Checked,
@@ -129,8 +129,8 @@ struct Daemon {
     task: JoinHandle<()>,
 }
 
-impl<R: Runtime> Simulation<R> {
-    fn new(seed: u64, sabotage: Sabotage<R>) -> Self {
+impl Simulation {
+    fn new(seed: u64, sabotage: Sabotage) -> Self {
         let mut random = fastrand::Rng::with_seed(seed);
         let clock = Arc::new(PausedClock::new());
         let mut options = OpenOptions::new("sim", Arc::clone(&clock) as Arc<dyn Clock>);
@@ -140,7 +140,7 @@ impl<R: Runtime> Simulation<R> {
             seed,
             world: World::new(Arc::clone(&clock) as Arc<dyn Clock>),
             clock,
-            disk: Disk::new(store),
+            disk: Disk::new(store, sabotage == Sabotage::ActsBeforeIntent),
             profiles: Arc::new(MemoryProfiles::new()),
             sabotage,
             desired: BTreeMap::new(),
@@ -176,7 +176,11 @@ impl<R: Runtime> Simulation<R> {
     async fn start_daemon(&mut self) -> Result<(), String> {
         let mut random = self.random.fork();
         let edges = Edges {
-            runtime: Arc::new((self.sabotage)(self.world.daemon())),
+            runtime: Arc::new(Sabotaged {
+                honest: self.world.daemon(),
+                world: self.world.clone(),
+                how: self.sabotage,
+            }),
             profiles: Arc::clone(&self.profiles),
             journal: self.disk.clone(),
             clock: Arc::clone(&self.clock) as Arc<dyn Clock>,

@@ -4,7 +4,7 @@ use std::{io, time::Duration};
 
 use osmoda_core::{event::Actor, name::AgentName, observed::ExitStatus, spec::RestartPolicy};
 use osmoda_node::handle::Command;
-use osmoda_runtime::{Runtime, StartError, StopError};
+use osmoda_runtime::{StartError, StopError};
 
 use super::{AGENTS, Simulation, manifest, name};
 use crate::fake_runtime::fault::{EventFault, StartFault, StopFault};
@@ -19,7 +19,7 @@ fn operator() -> Actor {
     }
 }
 
-impl<R: Runtime> Simulation<R> {
+impl Simulation {
     pub(super) async fn one_step(&mut self) -> Result<(), String> {
         let agent = name(AGENTS[self.random.usize(..AGENTS.len())]);
         let said = match self.random.u8(..20) {

@@ -1,0 +1,102 @@
+//! Loops that are broken on purpose, to prove that the simulator would notice.
+//!
+//! Each breaks what the loop relies on, which to the world looks the same as a loop that is
+//! wrong in that way.
+
+use osmoda_core::{
+    name::AgentName,
+    observed::{Instance, InstanceState, InvocationId, Observation},
+    spec::Stop,
+};
+use osmoda_runtime::{
+    ObserveError, Runtime, RuntimeEvent, StartError, StartRequest, StopError, Stopped,
+};
+use tokio::sync::mpsc;
+
+use crate::fake_runtime::{FakeRuntime, World};
+
+/// What is broken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sabotage {
+    /// Nothing.
+    None,
+    /// Exits are never seen.
+    ForgetsExits,
+    /// Each start is carried out twice.
+    StartsTwice,
+    /// Appends are acknowledged before they are written.
+    ActsBeforeIntent,
+}
+
+/// A runtime with its sabotage.
+pub struct Sabotaged {
+    pub(super) honest: FakeRuntime,
+    pub(super) world: World,
+    pub(super) how: Sabotage,
+}
+
+impl Sabotaged {
+    fn forget_exit(&self, mut instance: Instance) -> Instance {
+        if self.how == Sabotage::ForgetsExits {
+            instance.state = InstanceState::Running { pid: 1 };
+        }
+        instance
+    }
+}
+
+impl Runtime for Sabotaged {
+    async fn start(&self, request: StartRequest) -> Result<Instance, StartError> {
+        if self.how == Sabotage::StartsTwice {
+            let agent = request.agent.clone();
+            self.honest.start(request.clone()).await?;
+            self.world.lose_track_of(&agent);
+            let again = InvocationId(request.invocation.0.map(|byte| !byte));
+            return self
+                .honest
+                .start(StartRequest {
+                    invocation: again,
+                    ..request
+                })
+                .await;
+        }
+        self.honest.start(request).await
+    }
+
+    async fn stop(
+        &self,
+        agent: &AgentName,
+        invocation: InvocationId,
+        stop: &Stop,
+    ) -> Result<Stopped, StopError> {
+        self.honest.stop(agent, invocation, stop).await
+    }
+
+    fn inspect(&self, agent: &AgentName) -> Observation<Option<Instance>> {
+        match self.honest.inspect(agent) {
+            Observation::Known(Some(instance)) => {
+                Observation::Known(Some(self.forget_exit(instance)))
+            }
+            other => other,
+        }
+    }
+
+    async fn observe(&self) -> Result<Vec<Instance>, ObserveError> {
+        let found = self.honest.observe().await?;
+        Ok(found
+            .into_iter()
+            .map(|instance| self.forget_exit(instance))
+            .collect())
+    }
+
+    fn forget(&self, agent: &AgentName) {
+        self.honest.forget(agent);
+    }
+
+    fn last_output(&self, agent: &AgentName, lines: usize, max_bytes: usize) -> Vec<String> {
+        self.honest.last_output(agent, lines, max_bytes)
+    }
+
+    fn subscribe(&self) -> mpsc::UnboundedReceiver<RuntimeEvent> {
+        self.honest.subscribe()
+    }
+}
