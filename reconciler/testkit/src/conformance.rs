@@ -164,6 +164,16 @@ impl<S: Subject> Bench<S> {
         .await
     }
 
+    /// Waits until the agent has written a line that begins with `start`, and gives all lines.
+    pub async fn output_with(&self, start: &str) -> Vec<String> {
+        eventually("the agent has written that line", || {
+            let lines = self.runtime().last_output(&agent(), 1000, 1 << 20);
+            let written = lines.iter().any(|line| line.starts_with(start));
+            written.then_some(lines)
+        })
+        .await
+    }
+
     /// Stops what still runs.
     pub async fn finish(self) {
         if let Some(instance) = self.inspect() {

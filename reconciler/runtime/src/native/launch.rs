@@ -86,7 +86,7 @@ pub(super) fn launch(
         boot_id: shared.options.clock.boot_id(),
         cgroup: cgroup.as_ref().map(AgentCgroup::path),
     };
-    let plan = ChildPlan {
+    let mut plan = ChildPlan {
         program: c_string(program.as_os_str(), "command")?,
         arguments: CStringArray::new(arguments(&spec.command)?),
         environment: CStringArray::new(environment::to_c_strings(variables)?),
@@ -99,8 +99,16 @@ pub(super) fn launch(
         neutral_oom_score: shared.protected_from_oom,
         note: note_plan(shared, agent, &draft)?,
     };
-    let (pid, pidfd) =
-        spawn(&plan).map_err(|error| start_error(error, &program, &working_directory))?;
+    let mut spawned = spawn(&plan);
+    let renewed;
+    if let Err(SpawnError { error: None, .. }) = spawned
+        && let Some(cgroup) = &cgroup
+    {
+        renewed = renew_cgroup(cgroup, shared, request)?;
+        plan.cgroup = Some(renewed.as_fd());
+        spawned = spawn(&plan);
+    }
+    let (pid, pidfd) = spawned.map_err(|error| start_error(error, &program, &working_directory))?;
     Ok(Launched {
         pid,
         pidfd,
@@ -192,6 +200,20 @@ fn prepare_cgroup(
     };
     let what = || format!("cannot prepare the cgroup {}", cgroup.path().display());
     prepare().map_err(|source| system(what(), source))
+}
+
+/// A new cgroup in place of one in which a child was killed at its birth.
+///
+/// Newer kernels (seen on 6.18) kill whatever is born, with CLONE_INTO_CGROUP, in a cgroup whose
+/// cgroup.kill was ever written: they take the birth for one that raced with the kill.
+fn renew_cgroup(
+    cgroup: &AgentCgroup,
+    shared: &Shared,
+    request: &StartRequest,
+) -> Result<OwnedFd, StartError> {
+    let what = || format!("cannot renew the cgroup {}", cgroup.path().display());
+    cgroup.remove().map_err(|source| system(what(), source))?;
+    prepare_cgroup(cgroup, shared, request)
 }
 
 fn note_plan<'a>(

@@ -16,6 +16,7 @@ use osmoda_core::{
     name::AgentName,
     observed::{Exit, Instance, InstanceState, InvocationId},
     spec::{Signal, Stop},
+    time::Clock,
 };
 use tokio::{
     sync::{Semaphore, mpsc},
@@ -122,6 +123,7 @@ impl Shared {
         self.table.put(agent, latest);
         let watcher = tokio::spawn(watch(
             Arc::downgrade(self),
+            Arc::clone(&self.options.clock),
             agent.clone(),
             invocation,
             process,
@@ -252,16 +254,18 @@ impl Shared {
     }
 }
 
-/// Holds no claim on the runtime while it waits, so that dropping that frees the lock at once.
+/// Holds no claim on the runtime while it waits, neither for the end nor for the rest of the tree
+/// to go, so that dropping the runtime frees the lock at once.
 async fn watch(
     shared: Weak<Shared>,
+    clock: Arc<dyn Clock>,
     agent: AgentName,
     invocation: InvocationId,
     process: Arc<Process>,
 ) {
-    process.ended().await;
+    let exit = process.exit(&*clock).await;
     if let Some(shared) = shared.upgrade() {
-        shared.conclude(&agent, invocation, &process).await;
+        shared.table.record_exit(&agent, invocation, &exit);
         shared.announce(agent);
     }
 }

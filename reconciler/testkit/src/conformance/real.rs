@@ -142,7 +142,7 @@ pub async fn the_environment_is_what_the_contract_says<S: Subject>(bench: &mut B
         timeout: Period::secs(2),
     });
     let started = bench.try_start(spec).await.expect("the agent starts");
-    let lines = bench.output(11).await;
+    let lines = bench.output_with("WATCHDOG_USEC=").await;
     let names: Vec<&str> = lines
         .iter()
         .filter_map(|line| line.split('=').next())
@@ -194,7 +194,7 @@ pub async fn credentials_reach_the_agent_fresh_at_each_start<S: Subject>(bench: 
         };
         spec.credentials.insert("token".to_owned(), credential);
         let instance = bench.try_start(spec).await.expect("the agent starts");
-        let lines = bench.output(10).await;
+        let lines = bench.output_with("USER=").await;
         assert_eq!(lines[0], value);
         assert!(lines.contains(&format!("TOKEN={value}")), "{lines:?}");
         bench
@@ -214,7 +214,7 @@ pub async fn the_process_begins_clean<S: Subject>(bench: &mut Bench<S>) {
         "sleep",
     ];
     let started = bench.start(&actions).await;
-    let lines = bench.output(40).await;
+    let lines = bench.output_with("SigIgn").await;
     assert_eq!(lines[0], "0 1 2");
     let field = |name: &str| {
         let line = lines
@@ -285,7 +285,7 @@ pub async fn the_directory_of_an_agent_is_its_home<S: Subject>(bench: &mut Bench
     bench
         .start(&["print-cwd", "then", "print-env", "then", "sleep"])
         .await;
-    let lines = bench.output(9).await;
+    let lines = bench.output_with("USER=").await;
     assert!(
         Path::new(&lines[0]).ends_with("agents/subject"),
         "{lines:?}"
@@ -315,7 +315,7 @@ pub async fn another_user_is_taken_on<S: Subject>(bench: &mut Bench<S>) {
         return;
     }
     result.expect("the agent starts");
-    let lines = bench.output(50).await;
+    let lines = bench.output_with("USER=").await;
     let field = |name: &str| {
         let line = lines
             .iter()
