@@ -35,7 +35,10 @@ def daemon_pid():
 
 
 def kill_and_wait(name):
-    """Kills an agent's main process and waits until another has taken its place."""
+    """Kills an agent's main process and waits until another has taken its place.
+
+    Gives the signal that osmoda says has ended it, or None where it cannot know.
+    """
     before = status(name)
     machine.succeed(f"kill -KILL {before['pid']}")
 
@@ -46,13 +49,18 @@ def kill_and_wait(name):
     retry(is_back, 120)
     after = status(name)
     assert after["restarts"] == before["restarts"] + 1, after
-    assert after["lastExit"]["signal"] == 9, after
+    return after["lastExit"]["signal"]
+
+
+def entries():
+    """All entries of the ledger; an export has a line before and one after them."""
+    lines = machine.succeed("osmoda ledger export --format jsonl").splitlines()
+    return [json.loads(line)["entry"] for line in lines[1:-1]]
 
 
 def failures():
     """How many failures the ledger tells of."""
-    lines = machine.succeed("osmoda ledger export --format jsonl").splitlines()
-    return sum(json.loads(line)["kind"] == "FailureDetected" for line in lines)
+    return sum(entry["kind"] == "FailureDetected" for entry in entries())
 
 
 start_all()
@@ -63,7 +71,7 @@ with subtest("the service comes up and so do its agents, once each"):
 
 with subtest("a killed agent is healed and the other one left alone"):
     worker = status("worker")["pid"]
-    kill_and_wait("gateway")
+    assert kill_and_wait("gateway") == 9
     assert status("worker")["pid"] == worker
     demand_one_copy_each()
 
@@ -79,7 +87,8 @@ with subtest("the daemon's own death is noticed by nobody but systemd"):
     assert failures() == told, "the daemon's death was taken for a failure of its agents"
 
 with subtest("agents that were adopted are healed like others"):
-    kill_and_wait("worker")
+    # It is not the new daemon's child: before Linux 6.15 nobody tells it how the agent ended.
+    assert kill_and_wait("worker") in (9, None)
     demand_one_copy_each()
 
 with subtest("a reboot is not taken for a crash, and no agent for one that still runs"):
@@ -93,11 +102,9 @@ with subtest("a reboot is not taken for a crash, and no agent for one that still
 with subtest("the ledger tells all of this and verifies"):
     verdict = json.loads(machine.succeed("osmoda ledger verify -o json"))
     assert verdict["ok"] is True, verdict
-    lines = machine.succeed("osmoda ledger export --format jsonl").splitlines()
-    assert len(lines) == verdict["size"]
-    entries = [json.loads(line) for line in lines]
-    assert [entry["seq"] for entry in entries] == list(range(len(entries)))
-    starts = [entry["boot"] for entry in entries if entry["kind"] == "NodeStarted"]
+    told = entries()
+    assert [entry["seq"] for entry in told] == list(range(verdict["size"]))
+    starts = [entry["boot"] for entry in told if entry["kind"] == "NodeStarted"]
     assert len(starts) == 3 and len(set(starts)) == 2, starts
     # The daemon that was killed could not say that it stops; the one that was shut down could.
-    assert sum(entry["kind"] == "NodeStopped" for entry in entries) == 1
+    assert sum(entry["kind"] == "NodeStopped" for entry in told) == 1

@@ -38,13 +38,9 @@ with subtest("limits are written where the kernel reads them"):
 
 with subtest("an agent beyond its memory is killed, called by name, and comes back"):
     retry(lambda _last: status("leaking")["restarts"] >= 2, 180)
-    exits = [
-        entry["body"]
-        for entry in map(
-            json.loads, machine.succeed("osmoda ledger export --format jsonl").splitlines()
-        )
-        if entry.get("agent") == "leaking" and entry["kind"] == "FailureDetected"
-    ]
+    rows = machine.succeed("osmoda ledger export --format jsonl --agent leaking").splitlines()
+    entries = [json.loads(row)["entry"] for row in rows[1:-1]]
+    exits = [entry["body"] for entry in entries if entry["kind"] == "FailureDetected"]
     assert exits and all("oom" in json.dumps(body).lower() for body in exits), exits
     assert status("modest")["restarts"] == 0
 

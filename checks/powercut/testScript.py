@@ -5,6 +5,7 @@
 # the time; and `noted`, which is paused and resumed: each time an entry that osmoda acknowledges.
 
 import json
+import shlex
 
 POWER_CUTS = 2
 STEADY = ["one", "two", "mortal"]
@@ -29,9 +30,14 @@ def acknowledge():
     return [answer["seq"] for answer in parsed(answers)]
 
 
-def entries():
-    """The exact bytes of every entry, by seq; needs no daemon."""
-    return machine.succeed("osmoda ledger export --format jsonl").splitlines()
+def rows():
+    """Each entry with its leaf and chain, as bytes, by seq; an export has a line around them."""
+    return machine.succeed("osmoda ledger export --format jsonl").splitlines()[1:-1]
+
+
+def entry_of(row):
+    """The entry that a row holds."""
+    return json.loads(row)["entry"]
 
 
 def copies(name):
@@ -48,7 +54,7 @@ def start_burst():
         "while :; do for p in $(grep -lszx OSMODA_AGENT=mortal /proc/[0-9]*/environ"
         " | cut -d/ -f3); do kill -KILL $p; done; done"
     )
-    machine.succeed(f"systemd-run --unit=killing bash -c {json.dumps(killing)}")
+    machine.succeed(f"systemd-run --unit=killing bash -c {shlex.quote(killing)}")
     # Some of it is under way before the power fails.
     restarts = status("mortal")["restarts"]
     retry(lambda _last: status("mortal")["restarts"] >= restarts + 2, 120)
@@ -64,11 +70,11 @@ def demand_whole_ledger(written, acknowledged):
     """What was read before the power cut is there as it was, and what was acknowledged is there."""
     verdict = json.loads(machine.succeed("osmoda ledger verify -o json"))
     assert verdict["ok"] is True, verdict
-    found = entries()
+    found = rows()
     assert found[: len(written)] == written, "the log's beginning has changed"
     assert max(acknowledged) < len(found), f"{max(acknowledged)} of {len(found)} is lost"
     for seq in acknowledged:
-        entry = json.loads(found[seq])
+        entry = entry_of(found[seq])
         assert entry["seq"] == seq
         assert entry["kind"] in ("Paused", "Resumed", "OperatorCommand"), entry
 
@@ -81,7 +87,7 @@ def demand_single_starts(boot):
     for name in ["one", "two"]:
         starts = [
             entry
-            for entry in map(json.loads, entries())
+            for entry in map(entry_of, rows())
             if entry["boot"] == boot
             and entry.get("agent") == name
             and entry["kind"] == "ActionSucceeded"
@@ -101,7 +107,7 @@ for number in range(1, POWER_CUTS + 1):
     with subtest(f"power cut {number} comes in the middle of writing"):
         acknowledged = acknowledge()
         start_burst()
-        written = entries()
+        written = rows()
         # The last answer is hardly here when the power fails.
         acknowledged += acknowledge()
         machine.crash()
