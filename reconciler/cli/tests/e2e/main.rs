@@ -1,0 +1,33 @@
+//! The built binary with everything real around it: processes, sockets, SQLite, Nix, full disks.
+//!
+//! Each test has a [`support::Scene`] of its own: directories, specs and, while it holds a
+//! [`support::Daemon`], a daemon. What happened is read where users read it: from the JSON of
+//! the command line and from the ledger's file. Nothing sleeps to let something happen: every
+//! wait is for a condition, with [`support::PATIENCE`] as its bound.
+//!
+//! Where to start: `main_job` shows what the product is for; the other files, what could go
+//! wrong with it.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "a test fails by panicking, and says why it is skipped"
+)]
+
+mod support;
+
+mod bad_input;
+mod credentials;
+mod environment;
+mod full_disk;
+mod held_places;
+mod killed_daemon;
+mod looking;
+mod main_job;
+mod operating;
+mod process_trees;
+mod rights;
+mod signals;
+mod spec_changes;

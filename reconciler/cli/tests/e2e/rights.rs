@@ -1,0 +1,136 @@
+//! Who may look and who may act; every attempt is on record.
+
+use std::{os::unix::fs::chown, process::Command};
+
+use serde_json::json;
+
+use crate::support::{Agent, Ran, Scene, eventually, is_installed, is_root};
+
+/// A user without rights: nobody, on Debian and on NixOS.
+const NOBODY: u32 = 65534;
+/// A group that no machine has; the socket is given to it.
+const GROUP: u32 = 424_242;
+
+/// Whether this machine lets a test be another user.
+fn can_be_another() -> bool {
+    is_root() && is_installed("setpriv")
+}
+
+fn as_nobody(scene: &Scene, groups: &str, words: &str) -> Ran {
+    let mut command = Command::new("setpriv");
+    let user = NOBODY.to_string();
+    command.args(["--reuid", &user, "--regid", &user, "--groups", groups]);
+    command.arg(scene.binary_for_all());
+    Ran::from(scene.in_place(command, words).output().unwrap())
+}
+
+#[test]
+fn a_member_of_the_sockets_group_may_look_and_is_refused_and_recorded_when_it_acts() {
+    if !can_be_another() {
+        return;
+    }
+    let scene = Scene::with(&[Agent::test("a", "sleep")]);
+    let _daemon = scene.daemon();
+    let pid = scene.pid("a");
+    chown(scene.socket(), None, Some(GROUP)).unwrap();
+    let group = GROUP.to_string();
+    for words in [
+        "status",
+        "describe a",
+        "events",
+        "plan",
+        "status --diff",
+        "logs a",
+    ] {
+        as_nobody(&scene, &group, words).exits(0);
+    }
+    for (words, verb) in [
+        ("restart a", "restart"),
+        ("pause --reason mine", "pause"),
+        ("resume a", "resume"),
+    ] {
+        let ran = as_nobody(&scene, &group, words)
+            .exits(4)
+            .saying(&["you may look, but not act"]);
+        assert_eq!(ran.out, "");
+        let attempt = scene.entry("the attempt is recorded", |e| {
+            e.kind() == "OperatorCommand" && e.body()["verb"] == verb
+        });
+        assert_eq!(attempt.body()["accepted"], false);
+        assert_eq!(attempt.fields["actor"]["uid"], NOBODY);
+    }
+    assert_eq!(scene.pid("a"), pid);
+    assert!(scene.entries().iter().all(|e| e.kind() != "Paused"));
+
+    as_nobody(&scene, "4711", "status")
+        .exits(4)
+        .saying(&["you may not connect"]);
+    scene.verifies();
+}
+
+#[test]
+fn an_operator_that_the_node_names_may_act() {
+    if !can_be_another() {
+        return;
+    }
+    let scene = Scene::with(&[Agent::test("a", "sleep")]);
+    let node = json!({
+        "apiVersion": "osmoda/v1", "kind": "Node",
+        "spec": {"operators": {"users": ["nobody"]}},
+    });
+    scene.write_spec("node.json", &node.to_string());
+    let _daemon = scene.daemon();
+    let pid = scene.pid("a");
+    chown(scene.socket(), None, Some(GROUP)).unwrap();
+    as_nobody(&scene, &GROUP.to_string(), "restart a --wait --timeout 40s").exits(0);
+    scene.other_pid("a", pid);
+    let command = scene.entry("recorded", |e| e.is("OperatorCommand", "a"));
+    assert_eq!(command.fields["actor"]["uid"], NOBODY);
+    assert_eq!(command.body()["accepted"], true);
+}
+
+#[test]
+fn a_process_inside_an_agent_may_look_but_never_act() {
+    let scene = Scene::new();
+    let osmoda = env!("CARGO_BIN_EXE_osmoda");
+    let script = format!(
+        "{osmoda} status victim >/dev/null; echo looked=$?; \
+         {osmoda} restart victim; echo plain=$?; \
+         (trap '' TERM; {osmoda} pause victim --reason mine); echo nested=$?; \
+         env -i setsid -w {osmoda} restart victim --state-dir {state} --runtime-dir {run}; \
+         echo hidden=$?; exec sleep 300",
+        state = scene.state().display(),
+        run = scene.run_dir().display(),
+    );
+    scene.declare(&Agent::test("victim", "sleep"));
+    let _daemon = scene.daemon();
+    let victim = scene.pid("victim");
+    let places = json!({"OSMODA_STATE_DIR": scene.state(), "OSMODA_RUNTIME_DIR": scene.run_dir()});
+    scene.declare(&Agent::script("rogue", &script).with("environment", places));
+    let said = eventually("the agent has tried everything", || {
+        let said = scene.osmoda("logs rogue").out;
+        said.contains("hidden=").then_some(said)
+    });
+    let codes: Vec<_> = said
+        .lines()
+        .filter(|line| line.contains('=') && !line.contains(' '))
+        .collect();
+    let hidden = if is_installed("setsid") {
+        "hidden=4"
+    } else {
+        "hidden=127"
+    };
+    assert_eq!(codes, ["looked=0", "plain=4", "nested=4", hidden], "{said}");
+    assert!(
+        said.contains("a process of an agent may not act on agents"),
+        "{said}"
+    );
+    let attempts = scene.entries_of("victim");
+    let attempts: Vec<_> = attempts
+        .iter()
+        .filter(|e| e.kind() == "OperatorCommand")
+        .collect();
+    assert!(attempts.len() >= 2 && attempts.iter().all(|e| e.body()["accepted"] == false));
+    assert_eq!(scene.pid("victim"), victim);
+    scene.verifies();
+}
