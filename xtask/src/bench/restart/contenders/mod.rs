@@ -15,10 +15,9 @@ use std::{
     process::Command,
 };
 
-use anyhow::{Context, bail};
 use rustix::process::Signal;
 
-use crate::{process, project};
+use crate::{package, process, project};
 use service_directory::Script;
 
 /// A program that restarts what dies.
@@ -107,30 +106,10 @@ pub fn all(floor: PathBuf, osmoda: Result<PathBuf, String>) -> Vec<Box<dyn Conte
 
 /// The version of a Debian package, which is installed first if that is possible.
 fn debian_package(package: &str, program: &str) -> anyhow::Result<String> {
-    if project::find_program(program).is_none() {
-        install(package)?;
-    }
+    package::ensure(package, program, || {})?;
     let query = ["-W", "-f=${Version}", package];
     let version = project::output(Command::new("dpkg-query").args(query));
     Ok(version.unwrap_or_else(|_| "of unknown version".to_owned()))
-}
-
-fn install(package: &str) -> anyhow::Result<()> {
-    if project::find_program("apt-get").is_none() {
-        bail!("{package} is not installed");
-    }
-    if !rustix::process::geteuid().is_root() {
-        bail!("{package} is not installed (as root: apt-get install {package})");
-    }
-    let arguments = ["-qq", "install", "--yes", "--no-install-recommends"];
-    project::output(
-        Command::new("apt-get")
-            .args(arguments)
-            .arg(package)
-            .env("DEBIAN_FRONTEND", "noninteractive"),
-    )
-    .map(drop)
-    .context("installing it")
 }
 
 /// A program in a directory, with a clean environment: the measurement is not about inherited

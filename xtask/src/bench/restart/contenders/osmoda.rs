@@ -84,8 +84,10 @@ impl Contender for Osmoda {
 fn intended_starts(export: &str) -> anyhow::Result<usize> {
     let mut starts = 0;
     for line in export.lines() {
-        let entry: serde_json::Value =
-            serde_json::from_str(line).context("reading an exported entry")?;
+        let line: serde_json::Value =
+            serde_json::from_str(line).context("reading a line of the export")?;
+        // The first line names the log and the last one its root; neither holds an entry.
+        let entry = &line["entry"];
         if entry["kind"] == "ActionIntended" && entry["body"]["action"] == "Start" {
             starts += 1;
         }
@@ -121,11 +123,15 @@ mod tests {
     #[test]
     fn only_intents_to_start_count() {
         let export = concat!(
-            r#"{"kind":"ActionIntended","body":{"action":"Start"}}"#,
+            r#"{"format":"osmoda-ledger-export/1","size":3}"#,
             "\n",
-            r#"{"kind":"ActionIntended","body":{"action":"Stop"}}"#,
+            r#"{"seq":0,"entry":{"kind":"ActionIntended","body":{"action":"Start"}}}"#,
             "\n",
-            r#"{"kind":"ActionSucceeded","body":{"action":"Start"}}"#,
+            r#"{"seq":1,"entry":{"kind":"ActionIntended","body":{"action":"Stop"}}}"#,
+            "\n",
+            r#"{"seq":2,"entry":{"kind":"ActionSucceeded","body":{"action":"Start"}}}"#,
+            "\n",
+            r#"{"size":3}"#,
             "\n",
         );
         assert_eq!(intended_starts(export).unwrap(), 1);
