@@ -58,6 +58,13 @@ pub async fn the_tree_dies_with_its_main_process<S: Subject>(bench: &mut Bench<S
     signal(pid(&main), rustix::process::Signal::KILL);
     bench.exit().await;
     gone(other).await;
+    // And what was killed leaves nothing behind that would keep the next instance from living.
+    for _ in 0..3 {
+        let again = bench.start(&["sleep"]).await;
+        assert_ne!(pid(&again), pid(&main));
+        let stopped = bench.stop(&again, GENEROUS).await.expect("the agent stops");
+        assert!(!stopped.killed);
+    }
 }
 
 pub async fn a_held_output_does_not_hide_an_exit<S: Subject>(bench: &mut Bench<S>) {
