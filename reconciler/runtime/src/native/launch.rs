@@ -54,8 +54,10 @@ pub(super) fn launch(
         end_former(former)?;
     }
     let cgroup = agent_cgroup(shared, agent);
-    if let Some(cgroup) = &cgroup {
-        end_former(&Tree::Cgroup(cgroup.clone()))?;
+    // Also what no note tells of, such as after a move of the runtime directory.
+    let own = cgroup.clone().map(Tree::Cgroup);
+    if let Some(own) = own.as_ref().filter(|own| Some(*own) != former) {
+        end_former(own)?;
     }
 
     let home = shared.home(agent);
