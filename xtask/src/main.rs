@@ -6,6 +6,7 @@
 mod architecture;
 mod bench;
 mod demo;
+mod package;
 mod process;
 mod project;
 mod sim;

@@ -8,7 +8,7 @@ use std::{
 use anyhow::{Context as _, bail};
 
 use super::{Context, Verdict};
-use crate::{architecture, project, sim};
+use crate::{architecture, demo, project, sim};
 
 /// The cargo-nextest that is installed where none is found.
 const NEXTEST_VERSION: &str = "0.9.143";
@@ -107,6 +107,26 @@ pub fn deny(context: &mut Context) -> anyhow::Result<Verdict> {
     passed("")
 }
 
+pub fn demo(context: &mut Context) -> anyhow::Result<Verdict> {
+    if let Err(reason) = demo::possible() {
+        return skipped(&reason);
+    }
+    // The program that the tests ran: another choice of packages would choose other features of
+    // their dependencies, and build much of them again.
+    ensure_nextest(context)?;
+    run(
+        context,
+        project::nextest().args(["--workspace", "--no-run"]),
+    )?;
+    let osmoda = project::build_directory().join("debug").join("osmoda");
+    let program = std::env::current_exe().context("finding this program")?;
+    run(
+        context,
+        Command::new(program).args(["demo", "--osmoda"]).arg(osmoda),
+    )?;
+    passed(&last_line_with(context, demo::TALLY).unwrap_or_default())
+}
+
 pub fn vm(context: &mut Context) -> anyhow::Result<Verdict> {
     // A process of its own: what it prints belongs into the log.
     let program = std::env::current_exe().context("finding this program")?;
@@ -149,12 +169,16 @@ fn ensure_nextest(context: &Context) -> anyhow::Result<()> {
 
 /// The last line in which nextest sums up, without its decoration.
 fn summary_of_nextest(context: &Context) -> String {
-    let text = fs::read_to_string(&context.log).unwrap_or_default();
-    let summary = text.lines().rev().find_map(|line| {
-        let (_, after) = line.split_once("Summary [")?;
-        Some(after.split_once("] ")?.1.to_owned())
-    });
+    let line = last_line_with(context, "Summary [").unwrap_or_default();
+    let summary = line.split_once("] ").map(|(_, summary)| summary.to_owned());
     summary.unwrap_or_default()
+}
+
+/// The last line of the log in which `mark` stands.
+fn last_line_with(context: &Context, mark: &str) -> Option<String> {
+    let text = fs::read_to_string(&context.log).ok()?;
+    let line = text.lines().rev().find(|line| line.contains(mark))?;
+    Some(line.to_owned())
 }
 
 /// Runs a command with its output in the part's log.

@@ -68,6 +68,12 @@ pub const PARTS: &[Part] = &[
         run: parts::doctest,
     },
     Part {
+        name: "demo",
+        about: "every fact of the demo's story",
+        when: When::Always,
+        run: parts::demo,
+    },
+    Part {
         name: DENY,
         about: "licences, bans and sources of every dependency",
         when: When::Always,

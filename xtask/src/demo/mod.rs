@@ -1,0 +1,98 @@
+//! `cargo xtask demo`: the main job on a copy of specs/, told as a story.
+//!
+//! The chapters are in `chapters/`, in the order of [`CHAPTERS`]. Each shows the commands that a
+//! user would type and what they print, and then verifies by other means - JSON, /proc, the
+//! agents themselves - that what was shown is so. The first thing that is not ends the story
+//! with an error. Nothing outside target/demo is touched, and nothing is left running.
+
+mod agents;
+mod chapters;
+mod copy;
+mod ground;
+mod http;
+mod scene;
+mod story;
+mod view;
+
+use std::{path::PathBuf, time::Instant};
+
+use anyhow::bail;
+
+use crate::{process, project};
+use chapters::{CHAPTERS, Memory};
+use scene::Scene;
+use story::Story;
+
+pub use ground::possible;
+pub use story::TALLY;
+
+/// Lines of the daemon's log that are shown when something went wrong.
+const LOG_LINES: usize = 20;
+
+/// Arguments.
+#[derive(clap::Args)]
+pub struct Args {
+    /// An osmoda that is built already (default: build it now, dev profile).
+    #[arg(long)]
+    osmoda: Option<PathBuf>,
+}
+
+/// Tells the story.
+///
+/// # Errors
+/// Something that it tells of is not so.
+pub fn run(args: &Args) -> anyhow::Result<()> {
+    process::adopt_orphans()?;
+    process::end_descendants_on_signal()?;
+    let story = Story::on_stdout();
+    let ground = ground::prepare(&story, args.osmoda.as_deref())?;
+    introduce(&story, &ground);
+    let start = Instant::now();
+    let mut scene = Scene::new(story, ground);
+    let told = tell(&mut scene);
+    let tally = scene.story.tally();
+    if let Err(error) = &told {
+        scene.story.failed(&format!("{error:#}"));
+        scene.story.says("what the daemon said last:");
+        scene.story.output(&tail(&scene.daemon_log()), LOG_LINES);
+    }
+    let program = shown(&scene.ground.program);
+    let ended = scene.end();
+    if told.is_err() {
+        bail!("the demo is not as it should be; its files are in target/demo");
+    }
+    ended?;
+    println!("\n{tally} in {:.1} s", start.elapsed().as_secs_f64());
+    println!("play on with: {program} run specs/");
+    Ok(())
+}
+
+fn tell(scene: &mut Scene) -> anyhow::Result<()> {
+    let mut memory = Memory::default();
+    for (title, chapter) in CHAPTERS {
+        scene.story.chapter(title);
+        chapter(scene, &mut memory)?;
+    }
+    Ok(())
+}
+
+fn introduce(story: &Story, ground: &ground::Ground) {
+    story.says("Everything happens in target/demo, on a copy of specs/. To look around meanwhile:");
+    story.command(&format!(
+        "export OSMODA_STATE_DIR={} OSMODA_RUNTIME_DIR={}",
+        ground.state.display(),
+        ground.runtime.display()
+    ));
+    story.command(&format!("alias osmoda={}", ground.program.display()));
+}
+
+/// The program's path as it is typed at the root of the checkout.
+fn shown(program: &std::path::Path) -> String {
+    let path = program.strip_prefix(project::root()).unwrap_or(program);
+    path.display().to_string()
+}
+
+fn tail(log: &str) -> String {
+    let lines: Vec<&str> = log.lines().collect();
+    lines[lines.len().saturating_sub(LOG_LINES)..].join("\n")
+}
