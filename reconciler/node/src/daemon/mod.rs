@@ -23,7 +23,7 @@ use osmoda_ledger::{Ledger, OpenOptions, Scrubber};
 use osmoda_nix::profiles::SymlinkProfiles;
 use osmoda_runtime::{
     clock::SystemClock,
-    native::{NativeOptions, NativeRuntime},
+    native::{NativeOptions, NativeRuntime, OpenError},
 };
 use rustix::rand::{GetRandomFlags, getrandom};
 use tokio::sync::watch as channel;
@@ -166,6 +166,8 @@ async fn serve(options: DaemonOptions) -> Result<Ending, DaemonError> {
     let paths = &options.paths;
     prepare_directories(paths)?;
     let lock = StateLock::take(&paths.state).await?;
+    // Begun before the first reading: a change during it is read as well.
+    let news = specs::News::begin(&options.specs);
     let first = specs::read(options.specs.clone(), options.load.clone()).await;
     let name = node_name(&first);
     let scrubber = Arc::new(Scrubber::new());
@@ -218,6 +220,7 @@ async fn serve(options: DaemonOptions) -> Result<Ending, DaemonError> {
         load: options.load,
         handle: handle.clone(),
         authorizer,
+        news,
     };
     tokio::spawn(feed.run(first));
     let ending = ends::wait(signals, &manager, &handle, options.keep_agents, loop_ended).await;
@@ -300,8 +303,12 @@ fn open_runtime(
     native.on_credential = Some(Arc::new(move |agent, name, value: &[u8]| {
         scrubber.learn(&format!("{agent}/{name}"), value);
     }));
-    NativeRuntime::open(native)
-        .map_err(|error| DaemonError::system("cannot open the native runtime", error))
+    NativeRuntime::open(native).map_err(|error| match error {
+        OpenError::Held { .. } => DaemonError::Taken(format!(
+            "{error}; stop that one, or name another directory with --runtime-dir"
+        )),
+        other => DaemonError::system("cannot open the native runtime", other),
+    })
 }
 
 fn listen(paths: &Paths) -> Result<Listener, DaemonError> {

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{set_operators, watch::SpecWatch};
 use crate::{
@@ -35,45 +35,68 @@ pub struct Feed {
     pub handle: Handle,
     /// Learns who may act.
     pub authorizer: Authorizer,
+    /// When to read again.
+    pub news: News,
+}
+
+/// Everything that says that the specs may have changed.
+pub struct News {
+    watch: Option<SpecWatch>,
+    hangup: Option<Signal>,
+}
+
+impl News {
+    /// Listens from here on: what comes before it is waited for is kept. From here on, too,
+    /// SIGHUP no longer ends the process.
+    pub fn begin(specs: &SpecsRef) -> Self {
+        let watch = specs.path().and_then(|path| {
+            SpecWatch::new(path.to_owned())
+                .inspect_err(|error| {
+                    tracing::warn!(specs = %path.display(), error = %error, "changes are seen every 60 s only");
+                })
+                .ok()
+        });
+        let hangup = signal(SignalKind::hangup())
+            .inspect_err(|error| tracing::warn!(error = %error, "SIGHUP is not listened to"))
+            .ok();
+        Self { watch, hangup }
+    }
+
+    /// Resolves at the next of them, or when it is time for a resync.
+    async fn next(&mut self) {
+        let changed = async {
+            match &mut self.watch {
+                Some(watch) => watch.changed().await,
+                None => std::future::pending().await,
+            }
+        };
+        let asked = async {
+            match &mut self.hangup {
+                Some(hangup) => drop(hangup.recv().await),
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = changed => return,
+            () = asked => tracing::info!("SIGHUP: reading the specs again"),
+            () = tokio::time::sleep(RESYNC) => {}
+        }
+        if let Some(watch) = &mut self.watch {
+            watch.follow(); // what was missed may have been a link's new way
+        }
+    }
 }
 
 impl Feed {
     /// Tells `first`, and everything that follows it, until the loop is gone.
-    pub async fn run(self, first: SpecsRead) {
-        let mut watch = self.watch();
-        let mut hangup = signal(SignalKind::hangup()).ok();
+    pub async fn run(mut self, first: SpecsRead) {
         let mut told = self.tell(first).await;
         while told {
-            let changed = async {
-                match &mut watch {
-                    Some(watch) => watch.changed().await,
-                    None => std::future::pending().await,
-                }
-            };
-            let asked = async {
-                match &mut hangup {
-                    Some(hangup) => drop(hangup.recv().await),
-                    None => std::future::pending().await,
-                }
-            };
-            tokio::select! {
-                () = changed => {}
-                () = asked => tracing::info!("SIGHUP: reading the specs again"),
-                () = tokio::time::sleep(RESYNC) => {}
-            }
+            self.news.next().await;
             told = self
                 .tell(read(self.specs.clone(), self.load.clone()).await)
                 .await;
         }
-    }
-
-    fn watch(&self) -> Option<SpecWatch> {
-        let path = self.specs.path()?;
-        SpecWatch::new(path.to_owned())
-            .inspect_err(|error| {
-                tracing::warn!(specs = %path.display(), error = %error, "changes are seen every 60 s only");
-            })
-            .ok()
     }
 
     async fn tell(&self, read: SpecsRead) -> bool {

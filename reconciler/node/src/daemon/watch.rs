@@ -37,6 +37,8 @@ impl SpecWatch {
     /// # Errors
     /// inotify cannot be used (its limits, mostly: fs.inotify.max_user_instances).
     pub fn new(specs: PathBuf) -> notify::Result<Self> {
+        // Only an absolute path has a parent that can be watched.
+        let specs = std::path::absolute(specs).map_err(notify::Error::io)?;
         // One waiting event is as good as many: the specs are read as a whole.
         let (sender, events) = mpsc::channel(1);
         let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
@@ -69,7 +71,7 @@ impl SpecWatch {
     }
 
     /// Watches what is on the way now, and no longer what was.
-    fn follow(&mut self) {
+    pub(super) fn follow(&mut self) {
         let wanted = directories(&self.specs);
         for gone in self.watched.difference(&wanted) {
             // It may be gone from the disk too, and its watch with it.
