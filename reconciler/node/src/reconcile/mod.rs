@@ -374,7 +374,8 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
                 .desire
                 .present()
                 .is_some_and(|d| d.agent.spec.depends_on.contains(name));
-            needs && self.is_running(other)
+            // Its process may have ended, and the rest of its tree still be on its way out.
+            needs && (state.in_flight.is_some() || self.is_running(other))
         });
         Some(if needed {
             Shutdown::Wait
