@@ -23,7 +23,7 @@ pub fn run(global: &Global, args: Run) -> Outcome {
         profiles: args.profile_dir,
     })?;
     let specs = match &args.specs {
-        Some(text) => SpecsRef::parse(text),
+        Some(text) => absolute(SpecsRef::parse(text))?,
         None => SpecsRef::Path(paths.specs.clone()),
     };
     log_to_stderr();
@@ -44,6 +44,20 @@ pub fn run(global: &Global, args: Run) -> Outcome {
     match daemon::run(options) {
         Ok(()) => Ok(Answer::Yes),
         Err(error) => Err(Failure::new(error.exit_code(), chain(&error))),
+    }
+}
+
+/// The ledger and the next daemon, started elsewhere, must know the files by the same names.
+fn absolute(specs: SpecsRef) -> Result<SpecsRef, Failure> {
+    match specs {
+        SpecsRef::Path(path) => match std::path::absolute(&path) {
+            Ok(path) => Ok(SpecsRef::Path(path)),
+            Err(error) => Err(Failure::usage(format!(
+                "SPECS {:?} cannot be made an absolute path: {error}",
+                path.display()
+            ))),
+        },
+        flake @ SpecsRef::Flake(_) => Ok(flake),
     }
 }
 

@@ -69,7 +69,8 @@ pub fn sentence(object: &EntryObject) -> String {
         Some((_, render)) => render(&body),
         None => compact(kind, &entry["body"]),
     };
-    let late = if entry["body"]["late"] == true {
+    // A time, of when it happened. RecordingDegraded has a number there: how many are late.
+    let late = if entry["body"]["late"].is_string() {
         " (recorded late)"
     } else {
         ""
