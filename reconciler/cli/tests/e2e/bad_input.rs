@@ -202,7 +202,7 @@ fn specs_that_are_not_there_end_the_daemon_before_it_begins() {
     let scene = Scene::new();
     fs::remove_dir(scene.specs()).unwrap();
     let ran = scene.failing_daemon(scene.run_command("")).exits(2);
-    ran.saying(&["there is no specs"]);
+    ran.saying(&["there is no ", "specs"]);
     scene.osmoda("status").exits(3);
     scene.osmoda("validate specs").exits(2);
 }

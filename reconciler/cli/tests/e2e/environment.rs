@@ -25,10 +25,7 @@ fn its_environment_is_the_contracts_and_nothing_of_the_daemons() {
     std::fs::write(&token, "value\n").unwrap();
     let credential = json!({"token": {"path": token, "environmentVariable": "TOKEN"}});
     let agent = Agent::test("a", "print-env then print-fds then print-cwd then sleep")
-        .with(
-            "environment",
-            json!({"MODE": "test", "OSMODA_AGENT": "forged"}),
-        )
+        .with("environment", json!({"MODE": "test"}))
         .with("credentials", credential);
     scene.declare(&agent);
     let mut command = scene.run_command("");

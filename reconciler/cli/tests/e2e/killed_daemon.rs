@@ -17,7 +17,7 @@ const EDITED: &str = "edited";
 
 fn fleet() -> Vec<Agent> {
     let quick = json!({
-        "maxRestarts": 100_000, "backoff": {"initial": "20ms", "factor": 1, "max": "50ms"},
+        "maxRestarts": 10_000, "backoff": {"initial": "20ms", "factor": 1, "max": "50ms"},
     });
     let steady = STEADY.map(|name| Agent::test(name, "sleep"));
     let crashing =

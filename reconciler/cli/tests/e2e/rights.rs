@@ -1,19 +1,26 @@
 //! Who may look and who may act; every attempt is on record.
 
-use std::{os::unix::fs::chown, process::Command};
+use std::process::Command;
 
 use serde_json::json;
 
-use crate::support::{Agent, Ran, Scene, eventually, is_installed, is_root};
+use crate::support::{Agent, Daemon, Ran, Scene, eventually, is_installed, is_root};
 
 /// A user without rights: nobody, on Debian and on NixOS.
 const NOBODY: u32 = 65534;
-/// A group that no machine has; the socket is given to it.
+/// A group that no machine has; the daemon runs in it, as a service with Group= does.
 const GROUP: u32 = 424_242;
 
 /// Whether this machine lets a test be another user.
 fn can_be_another() -> bool {
     is_root() && is_installed("setpriv")
+}
+
+fn daemon_in_group(scene: &Scene) -> Daemon<'_> {
+    let mut command = Command::new("setpriv");
+    command.args(["--regid", &GROUP.to_string(), "--clear-groups"]);
+    command.arg(env!("CARGO_BIN_EXE_osmoda"));
+    Daemon::start(scene, scene.in_place(command, "run specs --runtime native"))
 }
 
 fn as_nobody(scene: &Scene, groups: &str, words: &str) -> Ran {
@@ -30,9 +37,8 @@ fn a_member_of_the_sockets_group_may_look_and_is_refused_and_recorded_when_it_ac
         return;
     }
     let scene = Scene::with(&[Agent::test("a", "sleep")]);
-    let _daemon = scene.daemon();
+    let _daemon = daemon_in_group(&scene);
     let pid = scene.pid("a");
-    chown(scene.socket(), None, Some(GROUP)).unwrap();
     let group = GROUP.to_string();
     for words in [
         "status",
@@ -79,9 +85,8 @@ fn an_operator_that_the_node_names_may_act() {
         "spec": {"operators": {"users": ["nobody"]}},
     });
     scene.write_spec("node.json", &node.to_string());
-    let _daemon = scene.daemon();
+    let _daemon = daemon_in_group(&scene);
     let pid = scene.pid("a");
-    chown(scene.socket(), None, Some(GROUP)).unwrap();
     as_nobody(&scene, &GROUP.to_string(), "restart a --wait --timeout 40s").exits(0);
     scene.other_pid("a", pid);
     let command = scene.entry("recorded", |e| e.is("OperatorCommand", "a"));
