@@ -7,6 +7,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
+    sync::atomic::{AtomicBool, Ordering},
     time::{Duration, Instant},
 };
 
@@ -18,6 +19,9 @@ const END_BOUND: Duration = Duration::from_secs(10);
 
 /// Pause between two looks at /proc while waiting for processes to disappear.
 const LOOK_PERIOD: Duration = Duration::from_millis(5);
+
+/// A signal has come, and the process is about to end.
+static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
 /// Makes this process the one to which orphaned descendants fall (PR_SET_CHILD_SUBREAPER,
 /// prctl(2)).
@@ -38,11 +42,20 @@ pub fn end_descendants_on_signal() -> anyhow::Result<()> {
         .context("installing the handlers of signals")?;
     std::thread::spawn(move || {
         if let Some(signal) = signals.forever().next() {
+            INTERRUPTED.store(true, Ordering::Release);
             end_descendants(std::process::id());
             std::process::exit(128 + signal);
         }
     });
     Ok(())
+}
+
+/// To be called before an error is believed: where a signal has come, what failed are its
+/// victims. Then this does not return, and the process ends as the signal asks.
+pub fn give_way_to_signal() {
+    while INTERRUPTED.load(Ordering::Acquire) {
+        std::thread::park();
+    }
 }
 
 /// Every process below `root`, without it. Zombies are not counted: they are dead.

@@ -52,9 +52,13 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let told = tell(&mut scene);
     let tally = scene.story.tally();
     if let Err(error) = &told {
+        process::give_way_to_signal();
         scene.story.failed(&format!("{error:#}"));
-        scene.story.says("what the daemon said last:");
-        scene.story.output(&tail(&scene.daemon_log()), LOG_LINES);
+        let log = scene.daemon_log();
+        if !log.is_empty() {
+            scene.story.says("What the daemon said last:");
+            scene.story.output(&tail(&log), LOG_LINES);
+        }
     }
     let program = shown(&scene.ground.program);
     let ended = scene.end();

@@ -89,9 +89,9 @@ impl Scene {
         }
         ensure!(
             expected,
-            "{} exited with {:?} instead of {code}",
+            "{} {} instead of {code}",
             typed(words),
-            ran.code
+            exited(ran.code)
         );
         Ok(ran)
     }
@@ -249,13 +249,18 @@ fn typed(words: &[&str]) -> String {
     format!("osmoda {}", words.join(" "))
 }
 
+/// How a command ended, as a phrase.
+fn exited(code: Option<i32>) -> String {
+    match code {
+        Some(code) => format!("exited with {code}"),
+        None => "was ended by a signal".to_owned(),
+    }
+}
+
 fn parse<T: DeserializeOwned>(ran: &Ran, words: &[&str]) -> anyhow::Result<T> {
     serde_json::from_str(&ran.out).with_context(|| {
-        let (words, code) = (typed(words), ran.code);
-        format!(
-            "{words} gives no JSON (exit {code:?}): {}",
-            ran.err.trim_end()
-        )
+        let (words, how) = (typed(words), exited(ran.code));
+        format!("{words} gives no JSON and {how}: {}", ran.err.trim_end())
     })
 }
 

@@ -22,8 +22,15 @@ const BIT: u8 = 1;
 pub fn tell(scene: &mut Scene, memory: &mut Memory) -> anyhow::Result<()> {
     scene.show(&["ledger", "verify"], 5, 0)?;
     let (code, verdict) = scene.json(&["ledger", "verify"])?;
-    ensure!(code == Some(0) && verdict["ok"] == true, "{verdict}");
-    ensure!(verdict["openIntents"] == serde_json::json!([]), "{verdict}");
+    ensure!(
+        code == Some(0) && verdict["ok"] == true,
+        "the ledger does not verify: {verdict}"
+    );
+    let open = &verdict["openIntents"];
+    ensure!(
+        *open == serde_json::json!([]),
+        "intents without an outcome: {open}"
+    );
     scene.story.verified(&format!(
         "all {} entries are what was recorded, and no intent is open",
         verdict["size"]
