@@ -72,7 +72,7 @@ with subtest("the service comes up and so do its agents, once each"):
 with subtest("a killed agent is healed and the other one left alone"):
     worker = status("worker")["pid"]
     assert kill_and_wait("gateway") == 9
-    assert status("worker")["pid"] == worker
+    assert status("worker")["pid"] == worker, "the worker was restarted too"
     demand_one_copy_each()
 
 with subtest("the daemon's own death is noticed by nobody but systemd"):
@@ -83,7 +83,8 @@ with subtest("the daemon's own death is noticed by nobody but systemd"):
     retry(lambda _last: daemon_pid() not in ("0", daemon), 120)
     machine.wait_for_unit("osmoda.service")
     demand_one_copy_each()
-    assert {name: status(name)["pid"] for name in AGENTS} == agents
+    now = {name: status(name)["pid"] for name in AGENTS}
+    assert now == agents, f"the agents were {agents} and are {now}"
     assert failures() == told, "the daemon's death was taken for a failure of its agents"
 
 with subtest("agents that were adopted are healed like others"):
