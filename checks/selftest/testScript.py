@@ -3,7 +3,6 @@
 
 import pathlib
 import tempfile
-import time
 
 
 def raises(action, *words):
@@ -74,10 +73,9 @@ with subtest("a unit is waited for; one that failed or that nobody starts raises
     machine.wait_for_unit("slow.service")
     machine.succeed("systemd-run --no-block --unit=broken false")
     machine.wait_until_succeeds("systemctl is-failed broken.service")
-    before = time.monotonic()
+    # The words show that it raised for what it saw, and not because its time was up.
     raises(lambda: machine.wait_for_unit("broken.service"), "broken.service", "failed")
     raises(lambda: machine.wait_for_unit("nobody.service"), "nobody.service", "inactive")
-    assert time.monotonic() - before < 600, "it waited instead of raising"
 
 with subtest("systemctl, unit properties and required states"):
     assert machine.systemctl("is-active slow.service") == (0, "active\n")
