@@ -100,7 +100,8 @@ fn agents_that_are_kept_run_on_and_are_adopted() {
 fn sighup_reads_specs_that_nothing_else_tells_of() {
     let scene = Scene::new();
     // A file with two names: who watches one directory is not told of a change by the other.
-    let elsewhere = scene.path().join("elsewhere.yaml");
+    fs::create_dir(scene.path().join("elsewhere")).unwrap();
+    let elsewhere = scene.path().join("elsewhere/a.yaml");
     fs::write(
         &elsewhere,
         Agent::test("a", "print one then sleep").manifest(),

@@ -106,15 +106,16 @@ fn specs_exchanged_as_a_whole_behind_a_link_are_followed() {
         let manifest = Agent::test("a", &words).manifest();
         fs::write(directory.join("a.yaml"), manifest).unwrap();
     }
-    // As /etc/osmoda/agents -> /etc/static/osmoda/agents -> store does it on NixOS.
-    symlink("one", scene.path().join("static")).unwrap();
-    symlink("static/agents", scene.specs()).unwrap();
+    // As on NixOS: /etc/osmoda/agents -> /etc/static/osmoda/agents, /etc/static -> the store.
+    let etc = scene.path().join("etc");
+    fs::create_dir(&etc).unwrap();
+    symlink("../one", etc.join("static")).unwrap();
+    symlink("etc/static/agents", scene.specs()).unwrap();
     let _daemon = scene.daemon();
     let mut pid = scene.pid("a");
     for (number, system) in systems.iter().enumerate().skip(1) {
-        let next = scene.path().join("next");
-        symlink(system, &next).unwrap();
-        fs::rename(&next, scene.path().join("static")).unwrap();
+        symlink(format!("../{system}"), etc.join("next")).unwrap();
+        fs::rename(etc.join("next"), etc.join("static")).unwrap();
         pid = scene.other_pid("a", pid);
         let status = scene.until("a", "is ready", |status| status["ready"] == true);
         assert_eq!(status["generation"]["active"]["number"], number + 1);

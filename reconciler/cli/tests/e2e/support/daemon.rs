@@ -37,9 +37,9 @@ impl<'a> Daemon<'a> {
 
     /// Starts it and waits for nothing.
     pub fn launch(scene: &'a Scene, mut command: Command) -> Self {
-        let log = scene.path().join("daemon.log");
-        let log = OpenOptions::new().append(true).create(true).open(log);
-        let log = log.unwrap();
+        let mut log = OpenOptions::new();
+        let log = log.append(true).create(true);
+        let log = log.open(scene.daemon_log_file()).unwrap();
         let child = command
             .stdout(log.try_clone().unwrap())
             .stderr(log)

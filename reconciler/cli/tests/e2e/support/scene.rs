@@ -31,6 +31,7 @@ impl Scene {
         fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
         let scene = Self { directory };
         fs::create_dir(scene.specs()).unwrap();
+        fs::create_dir(scene.path().join("said")).unwrap();
         scene
     }
 
@@ -61,9 +62,15 @@ impl Scene {
         self.run_dir().join("osmoda.sock")
     }
 
+    /// File with the output of the daemons. Not beside the specs: that place is watched, and a
+    /// daemon that says something would then read its specs again for no other reason.
+    pub(super) fn daemon_log_file(&self) -> PathBuf {
+        self.path().join("said/daemon.log")
+    }
+
     /// Output of the daemons.
     pub fn daemon_log(&self) -> String {
-        fs::read_to_string(self.path().join("daemon.log")).unwrap_or_default()
+        fs::read_to_string(self.daemon_log_file()).unwrap_or_default()
     }
 
     /// Writes a spec file in one step, as editors and `nixos-rebuild` do.
