@@ -26,8 +26,8 @@ use story::Story;
 pub use ground::possible;
 pub use story::TALLY;
 
-/// Lines of the daemon's log that are shown when something went wrong.
-const LOG_LINES: usize = 20;
+/// Lines of events and of the daemon's log that are shown when something went wrong.
+const TAIL_LINES: usize = 12;
 
 /// Arguments.
 #[derive(clap::Args)]
@@ -54,11 +54,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     if let Err(error) = &told {
         process::give_way_to_signal();
         scene.story.failed(&format!("{error:#}"));
-        let log = scene.daemon_log();
-        if !log.is_empty() {
-            scene.story.says("What the daemon said last:");
-            scene.story.output(&tail(&log), LOG_LINES);
-        }
+        show_remains(&scene);
     }
     let program = shown(&scene.ground.program);
     let ended = scene.end();
@@ -90,13 +86,27 @@ fn introduce(story: &Story, ground: &ground::Ground) {
     story.command(&format!("alias osmoda={}", ground.program.display()));
 }
 
+/// What helps to find out what went wrong, as far as it is there.
+fn show_remains(scene: &Scene) {
+    let events = scene.run(&["events", "-n", "1000"]);
+    let events = events.map(|ran| ran.out).unwrap_or_default();
+    let texts = [
+        ("events", events),
+        ("lines of the daemon's log", scene.daemon_log()),
+    ];
+    for (what, text) in texts.iter().filter(|(_, text)| !text.is_empty()) {
+        scene.story.says(&format!("The last {what}:"));
+        scene.story.output(&tail(text), TAIL_LINES);
+    }
+}
+
 /// The program's path as it is typed at the root of the checkout.
 fn shown(program: &std::path::Path) -> String {
     let path = program.strip_prefix(project::root()).unwrap_or(program);
     path.display().to_string()
 }
 
-fn tail(log: &str) -> String {
-    let lines: Vec<&str> = log.lines().collect();
-    lines[lines.len().saturating_sub(LOG_LINES)..].join("\n")
+fn tail(text: &str) -> String {
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(TAIL_LINES)..].join("\n")
 }
