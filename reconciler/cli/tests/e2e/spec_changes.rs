@@ -4,7 +4,7 @@ use std::{fs, os::unix::fs::symlink};
 
 use serde_json::{Value, json};
 
-use crate::support::{Agent, Scene, eventually, is_alive};
+use crate::support::{Agent, Daemon, Scene, eventually, is_alive};
 
 fn condition<'a>(status: &'a Value, kind: &str) -> &'a Value {
     let mut all = status["conditions"].as_array().unwrap().iter();
@@ -168,5 +168,30 @@ fn an_invalid_edit_keeps_the_agent_running_until_it_is_mended() {
     });
     assert_eq!(status["generation"]["active"]["number"], 2);
     assert_eq!(scene.pid("b"), other);
+    scene.verifies();
+}
+
+#[test]
+fn a_file_that_is_garbage_now_is_known_by_any_name_as_the_one_that_declared_the_agent() {
+    let scene = Scene::new();
+    scene.write_spec("fleet.yaml", &Agent::test("a", "sleep").manifest());
+    let daemon = scene.daemon();
+    let pid = scene.pid("a");
+    daemon.kill();
+    // Nothing in it tells any more whose it was: only the file's name does.
+    scene.write_spec("fleet.yaml", "{{{ not yaml\n");
+    for specs in [scene.specs().to_str().unwrap(), "./specs/", "specs"] {
+        let command = scene.command(&format!("run {specs} --runtime native"));
+        let daemon = Daemon::start(&scene, command);
+        let status = scene.until("a", "its spec is refused", |status| {
+            condition(status, "SpecValid")["status"] == "False"
+        });
+        assert_eq!(
+            (&status["phase"], status["pid"].as_u64()),
+            (&json!("Running"), Some(pid.into()))
+        );
+        daemon.kill();
+    }
+    assert!(is_alive(pid));
     scene.verifies();
 }
