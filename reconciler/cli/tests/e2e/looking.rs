@@ -38,9 +38,10 @@ fn who_follows_the_events_sees_what_happens_as_it_is_recorded() {
     let pid = scene.pid("a");
     scene.pid("b");
     let everything = scene.follow("events -f -o json -n 1000");
-    let of_a = scene.follow("events a -f -n 0");
+    let of_a = scene.follow("events a -f -n 1");
     // Followed from before the crash: the newest entry so far is there.
     everything.line_with("ActionSucceeded");
+    of_a.line_with("a started");
     kill(pid);
     of_a.line_with("a failed (Crashed)");
     of_a.line_with("a recovered");
