@@ -160,7 +160,7 @@ fn without_a_daemon_every_question_to_it_exits_3_and_says_what_to_do() {
         "restart a",
         "pause",
         "resume a",
-        "wait --for Ready",
+        "wait --for Ready --timeout 100ms",
         "plan",
         "plan a.yaml",
     ] {

@@ -114,7 +114,8 @@ pub enum InstanceState {
 pub struct Exit {
     /// Code or signal.
     pub status: ExitStatus,
-    /// When it was noticed.
+    /// When it was noticed: microseconds since boot, as an entry's `mono`.
+    #[serde(rename = "monoUs")]
     pub at: Mono,
     /// The kernel's OOM killer ended it, as far as can be known.
     pub oom_killed: bool,
@@ -122,7 +123,11 @@ pub struct Exit {
 
 /// Code or signal of an ended process (wait(2)).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", tag = "type")]
+#[serde(
+    rename_all = "camelCase",
+    rename_all_fields = "camelCase",
+    tag = "type"
+)]
 pub enum ExitStatus {
     /// It called exit.
     Code {

@@ -165,12 +165,7 @@ pub fn assess(view: &View<'_>) -> Assessment {
         ),
         spec_valid(view),
         credentials_ready(view.memory),
-        finding(
-            ConditionType::DependenciesReady,
-            ConditionStatus::True,
-            "NotEnforced",
-            "",
-        ),
+        dependencies_ready(view),
     ];
     Assessment {
         phase,
@@ -273,6 +268,22 @@ fn spec_valid(view: &View<'_>) -> Finding {
     };
     Finding {
         r#type: ConditionType::SpecValid,
+        status,
+        reason,
+        message,
+    }
+}
+
+/// Holding an agent back for its dependencies is not enforced yet: nothing is claimed of them.
+fn dependencies_ready(view: &View<'_>) -> Finding {
+    let has_some = view.rules().is_some_and(|spec| !spec.depends_on.is_empty());
+    let (status, reason) = match has_some {
+        true => (ConditionStatus::Unknown, "NotEnforced"),
+        false => (ConditionStatus::True, "NoDependencies"),
+    };
+    let message = String::new();
+    Finding {
+        r#type: ConditionType::DependenciesReady,
         status,
         reason,
         message,

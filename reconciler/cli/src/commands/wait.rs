@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep};
 use crate::{
     args::{Awaited, Wait},
     client::{Client, Refusal},
-    failure::{Answer, Failure, Outcome, USAGE},
+    failure::{Answer, Failure, Outcome, UNREACHABLE, USAGE},
     output,
 };
 
@@ -64,7 +64,7 @@ pub async fn wait(client: &Client, args: &Wait) -> Outcome {
 /// Waits until one agent, or all of them, have come to `goal`.
 ///
 /// # Errors
-/// [`Failure`] if the daemon cannot be asked, or does not know the agent from the beginning.
+/// [`Failure`] if the daemon cannot be asked until time is up, or does not know the agent from the beginning.
 pub async fn until(
     client: &Client,
     agent: Option<&AgentName>,
@@ -77,6 +77,13 @@ pub async fn until(
         let agents = match look(client, agent).await {
             // Gone from the specs while we waited for its end.
             Err(Refusal::NotFound(_)) if seen && *goal == Goal::Stopped => Vec::new(),
+            // A daemon that is just being started or replaced is worth the same patience.
+            Err(Refusal::Failed(failure))
+                if failure.code == UNREACHABLE && Instant::now() < deadline =>
+            {
+                sleep(LOOK_EVERY).await;
+                continue;
+            }
             found => found?,
         };
         seen = true;

@@ -7,7 +7,7 @@ use super::{age, table};
 /// The steps in their order, or the sentence that there are none.
 pub fn plan(report: &PlanReport) -> String {
     if report.steps.is_empty() {
-        return "nothing to do: everything is as desired\n".to_owned();
+        return "nothing to do now\n".to_owned();
     }
     let rows = report.steps.iter().map(|step| {
         let when = if step.in_ms == 0 {
@@ -54,6 +54,6 @@ a      Start     in 1s  stopped -> running                SpecChanged
 ";
         assert_eq!(plan(&PlanReport { steps }), expected);
         let nothing = plan(&PlanReport { steps: Vec::new() });
-        assert_eq!(nothing, "nothing to do: everything is as desired\n");
+        assert_eq!(nothing, "nothing to do now\n");
     }
 }

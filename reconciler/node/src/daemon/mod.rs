@@ -202,6 +202,15 @@ async fn serve(options: DaemonOptions) -> Result<Ending, DaemonError> {
     let listener = listen(paths)?;
     let (shutdown, shutdown_seen) = channel::channel(false);
     let authorizer = authorizer(&runtime);
+    let feed = specs::Feed {
+        specs: options.specs,
+        load: options.load,
+        handle: handle.clone(),
+        authorizer: authorizer.clone(),
+        news,
+    };
+    // Before the first question can come: who asks is told of the agents that are declared.
+    feed.tell(first).await;
     let source = api::source::LedgerSource::new(ledger.clone())
         .map_err(|error| DaemonError::system("cannot read the ledger", error))?;
     let served = tokio::spawn(api::serve(ApiOptions {
@@ -211,18 +220,11 @@ async fn serve(options: DaemonOptions) -> Result<Ending, DaemonError> {
         logs: api::LogFiles {
             directory: paths.logs.clone(),
         },
-        authorizer: authorizer.clone(),
+        authorizer,
         shutdown: shutdown_seen,
     }));
     let loop_ended = tokio::spawn(reconciler.run());
-    let feed = specs::Feed {
-        specs: options.specs,
-        load: options.load,
-        handle: handle.clone(),
-        authorizer,
-        news,
-    };
-    tokio::spawn(feed.run(first));
+    tokio::spawn(feed.run());
     let ending = ends::wait(signals, &manager, &handle, options.keep_agents, loop_ended).await;
     // The API ends by itself when it hears of the shutdown; a failure of it is on record there.
     let _ = shutdown.send(true);

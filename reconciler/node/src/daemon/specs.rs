@@ -88,9 +88,9 @@ impl News {
 }
 
 impl Feed {
-    /// Tells `first`, and everything that follows it, until the loop is gone.
-    pub async fn run(mut self, first: SpecsRead) {
-        let mut told = self.tell(first).await;
+    /// Tells everything that follows the first reading, until the loop is gone.
+    pub async fn run(mut self) {
+        let mut told = true;
         while told {
             self.news.next().await;
             told = self
@@ -99,7 +99,8 @@ impl Feed {
         }
     }
 
-    async fn tell(&self, read: SpecsRead) -> bool {
+    /// Tells the loop; false: it is gone.
+    pub async fn tell(&self, read: SpecsRead) -> bool {
         if let Ok(loaded) = &read {
             set_operators(
                 &self.authorizer,

@@ -3,11 +3,14 @@
 //! inotify(7) watches directories, not names: a directory that is reached through a symlink is
 //! exchanged as a whole without any event inside it (so NixOS switches /etc). Watched is
 //! therefore every directory that holds a link on the way, and the way is followed anew after
-//! every event. The daemon's resync makes up for anything missed.
+//! every event. Of those only the links themselves matter: a log that is written beside the specs
+//! is no reason to read them. The daemon's resync makes up for anything missed.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
+    ffi::OsString,
     path::{Component, Path, PathBuf},
+    sync::{Arc, PoisonError, RwLock},
     time::Duration,
 };
 
@@ -23,11 +26,22 @@ const LINKS_MAX: usize = 40;
 /// Most files whose links are followed.
 const FILES_MAX: usize = 4096;
 
+/// The directories to be watched, and what in each of them matters.
+type Places = BTreeMap<PathBuf, Matters>;
+
+/// What in a directory can change the specs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Matters {
+    Everything,
+    Names(BTreeSet<OsString>),
+}
+
 /// Watches a directory or file of specs.
 pub struct SpecWatch {
     specs: PathBuf,
     watcher: RecommendedWatcher,
     watched: BTreeSet<PathBuf>,
+    places: Arc<RwLock<Places>>,
     events: mpsc::Receiver<()>,
 }
 
@@ -41,8 +55,11 @@ impl SpecWatch {
         let specs = std::path::absolute(specs).map_err(notify::Error::io)?;
         // One waiting event is as good as many: the specs are read as a whole.
         let (sender, events) = mpsc::channel(1);
+        let places = Arc::new(RwLock::new(Places::new()));
+        let known = Arc::clone(&places);
         let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-            if !event.is_ok_and(|event| event.kind.is_access()) {
+            let known = known.read().unwrap_or_else(PoisonError::into_inner);
+            if event.is_ok_and(|event| is_news(&known, &event)) {
                 // Full: somebody is told already. Closed: nobody listens any longer.
                 let _ = sender.try_send(());
             }
@@ -51,6 +68,7 @@ impl SpecWatch {
             specs,
             watcher,
             watched: BTreeSet::new(),
+            places,
             events,
         };
         this.follow();
@@ -72,7 +90,10 @@ impl SpecWatch {
 
     /// Watches what is on the way now, and no longer what was.
     pub(super) fn follow(&mut self) {
-        let wanted = directories(&self.specs);
+        let places = places(&self.specs);
+        let wanted: BTreeSet<_> = places.keys().cloned().collect();
+        // Known before they are watched, so that no first event is taken for a stranger's.
+        *self.places.write().unwrap_or_else(PoisonError::into_inner) = places;
         for gone in self.watched.difference(&wanted) {
             // It may be gone from the disk too, and its watch with it.
             let _ = self.watcher.unwatch(gone);
@@ -95,28 +116,42 @@ impl SpecWatch {
     }
 }
 
+/// Whether an event can have changed the specs. One without a path tells of events lost.
+fn is_news(places: &Places, event: &notify::Event) -> bool {
+    let matters = |path: &PathBuf| {
+        let holder = path.parent().and_then(|parent| places.get(parent));
+        let inside = match (holder, path.file_name()) {
+            (Some(Matters::Everything), _) => true,
+            (Some(Matters::Names(names)), Some(name)) => names.contains(name),
+            _ => false,
+        };
+        inside || places.get(path) == Some(&Matters::Everything)
+    };
+    !event.kind.is_access() && (event.paths.is_empty() || event.paths.iter().any(matters))
+}
+
 /// Every directory in which a change can change the specs.
-fn directories(specs: &Path) -> BTreeSet<PathBuf> {
-    let mut found = BTreeSet::new();
+fn places(specs: &Path) -> Places {
+    let mut found = Places::new();
     follow_links(specs, &mut found);
     if let Ok(entries) = std::fs::read_dir(specs) {
         if let Ok(real) = specs.canonicalize() {
-            found.insert(real);
+            found.insert(real, Matters::Everything);
         }
         for entry in entries.flatten().take(FILES_MAX) {
             let path = entry.path();
             if path.is_symlink() {
                 follow_links(&path, &mut found);
             } else if path.is_dir() {
-                found.insert(path); // what .nix files import
+                found.insert(path, Matters::Everything); // what .nix files import
             }
         }
     }
     found
 }
 
-/// Adds the directory of every link on the way to `path`, and the one that holds its end.
-fn follow_links(path: &Path, found: &mut BTreeSet<PathBuf>) {
+/// Adds every link on the way to `path`, and its end.
+fn follow_links(path: &Path, found: &mut Places) {
     let mut todo: Vec<PathBuf> = vec![path.to_owned()];
     let mut links = 0;
     while let Some(path) = todo.pop() {
@@ -135,18 +170,24 @@ fn follow_links(path: &Path, found: &mut BTreeSet<PathBuf>) {
             if links <= LINKS_MAX {
                 todo.push(holder.join(target).join(components.as_path()));
             }
-            found.insert(holder);
             break;
         }
-        // Where the way ends, or is broken off: its nearest directory that exists.
+        // Where the way goes on, ends, or is broken off: in the nearest directory that exists.
         let mut end = at.as_path();
-        while let Some(parent) = end.parent() {
+        while let (Some(parent), Some(name)) = (end.parent(), end.file_name()) {
             if parent.is_dir() {
-                found.insert(parent.to_owned());
+                add_name(found, parent, name.to_owned());
                 break;
             }
             end = parent;
         }
+    }
+}
+
+fn add_name(found: &mut Places, directory: &Path, name: OsString) {
+    let new = || Matters::Names(BTreeSet::new());
+    if let Matters::Names(names) = found.entry(directory.to_owned()).or_insert_with(new) {
+        names.insert(name);
     }
 }
 
@@ -220,6 +261,24 @@ mod tests {
     }
 
     #[test]
+    fn only_what_can_change_the_specs_is_news() {
+        let dir = tempfile::tempdir().unwrap();
+        let specs = dir.path().join("specs");
+        fs::create_dir(&specs).unwrap();
+        let places = places(&specs);
+        let event = |path: PathBuf| {
+            let kind = notify::EventKind::Modify(notify::event::ModifyKind::Any);
+            notify::Event::new(kind).add_path(path)
+        };
+        for news in [specs.clone(), specs.join("a.nix")] {
+            assert!(is_news(&places, &event(news.clone())), "{news:?}");
+        }
+        assert!(!is_news(&places, &event(dir.path().join("daemon.log"))));
+        let lost = notify::Event::new(notify::EventKind::Other);
+        assert!(is_news(&places, &lost));
+    }
+
+    #[test]
     fn links_that_lead_nowhere_or_in_circles_are_followed_no_further() {
         let dir = tempfile::tempdir().unwrap();
         symlink("b", dir.path().join("a")).unwrap();
@@ -227,7 +286,7 @@ mod tests {
         symlink("missing/x", dir.path().join("c")).unwrap();
         for name in ["a", "c"] {
             assert!(
-                directories(&dir.path().join(name)).contains(dir.path()),
+                places(&dir.path().join(name)).contains_key(dir.path()),
                 "{name}"
             );
         }

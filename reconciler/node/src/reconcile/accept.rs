@@ -2,7 +2,7 @@
 
 use osmoda_core::{
     event::{Actor, Event, OperatorCommand, PauseChange},
-    memory::Paused,
+    memory::{Paused, StartFailure},
     name::AgentName,
     observed::{InvocationId, Observation},
     outcome::{Done, Outcome, settle},
@@ -160,6 +160,12 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
             },
         );
         state.hold_until = settled.hold_until;
+        if let Outcome::NotStarted(StartFailure { message, .. })
+        | Outcome::AlreadyRunning(message)
+        | Outcome::Failed(message) = outcome
+        {
+            tracing::warn!(agent = %name, action = ?flight.action.kind(), reason = %message, "action failed");
+        }
         self.turn
             .records(name, flight.intent.as_ref(), &settled.records);
         if *outcome == Outcome::Removed {

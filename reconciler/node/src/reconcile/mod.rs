@@ -404,6 +404,12 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
         };
         turn.note(None, Actor::System, &Event::NodeStopped(body));
         self.commit(turn).await;
+        if !ending.keep_agents {
+            // Nothing of them runs: their cgroups and credentials have served.
+            for name in self.agents.keys() {
+                self.runtime.forget(name);
+            }
+        }
         self.ending = Some(Ending {
             over: true,
             ..ending
