@@ -1,6 +1,6 @@
 """Runs one scenario in one machine: `python3 checks/driver --help`.
 
-In order: a fresh overlay over the image, boot, the scenario's files and its debian.sh, then its
+In order: a fresh copy of the image, boot, the scenario's files and its debian.sh, then its
 testScript with the names that a NixOS test has. Exit status: 0 passed, 1 failed, 3 out of time;
 with --probe, 0 if a guest boots. Whatever happens, no machine is left running.
 """
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Iterator, Optional
 
 from machine import Machine
-from qemu import Computer, Hardware, create_overlay
+from qemu import Computer, Hardware, copy_disk
 from report import Log
 from shell import BackdoorShell, ShellClosed
 from transfer import TransferDisk
@@ -128,12 +128,12 @@ def probe(options: argparse.Namespace, log: Log) -> None:
 
 
 def hardware_of(options: argparse.Namespace) -> Hardware:
-    """The machine's parts, with a fresh overlay."""
-    overlay = options.run_dir / "root.qcow2"
-    create_overlay(options.image, overlay)
+    """The machine's parts, with a fresh disk."""
+    disk = options.run_dir / "root.raw"
+    copy_disk(options.image, disk)
     return Hardware(
         kernel=options.kernel,
-        disk=overlay,
+        disk=disk,
         transfer=options.run_dir / "transfer.raw",
         accelerator=options.accelerator,
     )

@@ -3,7 +3,7 @@
 //! The recipe is checks/guest: a list of packages, the files that are put in, and the script that
 //! runs inside the finished tree. Its hash names the image's directory below target/vm, so a
 //! changed recipe makes a new image and an unchanged one costs nothing. An image is never written
-//! to after it has its name; each run lays an overlay over it.
+//! to after it has its name; each run works on a copy of it.
 //!
 //! Nothing is mounted where this machine could see it: debootstrap and the script run in mount
 //! and process namespaces of their own, which end with them, and the disk is filled without a

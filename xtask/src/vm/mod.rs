@@ -27,12 +27,11 @@ use crate::{process, project};
 const TAIL_LINES: usize = 60;
 
 /// Programs that are called, and the Debian package of each.
-const PROGRAMS: [(&str, &str); 8] = [
+const PROGRAMS: [(&str, &str); 7] = [
     ("apt-config", "apt"),
     ("debootstrap", "debootstrap"),
     ("mkfs.ext4", "e2fsprogs"),
     ("python3", "python3"),
-    ("qemu-img", "qemu-utils"),
     ("qemu-system-x86_64", "qemu-system-x86"),
     ("setpriv", "util-linux"),
     ("unshare", "util-linux"),
