@@ -155,7 +155,7 @@ mod tests {
     fn user() -> Host {
         Host {
             root: false,
-            cwd: "/work".into(),
+            cwd: "/srv".into(),
             home: Some("/home/ada".into()),
             xdg_state_home: None,
             xdg_runtime_dir: Some("/run/user/1000".into()),
@@ -204,7 +204,7 @@ mod tests {
                 state.to_owned(),
                 "/run/user/1000/osmoda".to_owned(),
                 format!("{state}/logs"),
-                "/work/specs".to_owned(),
+                "/srv/specs".to_owned(),
                 format!("{state}/profiles"),
             ]
         );
@@ -226,11 +226,11 @@ mod tests {
         assert_eq!(
             chosen(&wanted, &root()),
             [
-                "/work/mine",
+                "/srv/mine",
                 "/run/osmoda",
-                "/work/mine/logs",
+                "/srv/mine/logs",
                 "/etc/osmoda/agents",
-                "/work/mine/profiles"
+                "/srv/mine/profiles"
             ]
         );
     }
@@ -243,7 +243,7 @@ mod tests {
             profiles: Some("/p".into()),
         };
         let [state, runtime, _, _, profiles] = chosen(&wanted, &user());
-        assert_eq!([state, runtime, profiles], ["/s", "/work/r", "/p"]);
+        assert_eq!([state, runtime, profiles], ["/s", "/srv/r", "/p"]);
     }
 
     #[test]
