@@ -41,6 +41,11 @@ impl InvocationId {
         parse_hex(text, &mut bytes).ok_or(InvocationIdError)?;
         Ok(Self(bytes))
     }
+
+    /// A number from 0 to 1000 made of its random bits, to place a jitter with.
+    pub(crate) fn draw(self) -> u16 {
+        u16::from_le_bytes([self.0[0], self.0[1]]) % 1001
+    }
 }
 
 impl fmt::Display for InvocationId {

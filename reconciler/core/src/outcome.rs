@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::{
     digest::Digest,
-    event::{ActionFailed, ActionSucceeded, EscalationExhausted, Event, GenerationActivated},
+    event::{ActionFailed, ActionSucceeded, Event, GenerationActivated},
     memory::{Incident, LastExit, Memory, StartFailure},
     observed::{Exit, Generation, InvocationId},
     plan::{Action, Record, micros, millis},
@@ -111,15 +111,6 @@ pub fn settle(memory: &Memory, done: &Done<'_>) -> Settled {
     }
 }
 
-impl Done<'_> {
-    fn invocation(&self) -> Option<InvocationId> {
-        match self.action {
-            Action::Start { invocation, .. } | Action::Stop { invocation, .. } => Some(*invocation),
-            Action::Activate { .. } | Action::Remove => None,
-        }
-    }
-}
-
 struct Settling<'a> {
     done: &'a Done<'a>,
     memory: Memory,
@@ -129,18 +120,13 @@ struct Settling<'a> {
 
 impl Settling<'_> {
     fn record(&mut self, event: Event) {
-        let incident = self
-            .memory
-            .incident
-            .as_ref()
-            .map(|incident| incident.id.clone());
-        self.records.push(Record { event, incident });
+        self.records.push(Record::of(event, &self.memory));
     }
 
     fn succeeded(&mut self, complete: impl FnOnce(&mut ActionSucceeded)) {
         let mut body = ActionSucceeded {
             action: self.done.action.kind(),
-            invocation: self.done.invocation(),
+            invocation: self.done.action.invocation(),
             pid: None,
             exit: None,
             killed: false,
@@ -160,7 +146,7 @@ impl Settling<'_> {
     fn record_failed(&mut self, message: String, retry_after_ms: Option<u64>) {
         let body = ActionFailed {
             action: self.done.action.kind(),
-            invocation: self.done.invocation(),
+            invocation: self.done.action.invocation(),
             message,
             retry_after_ms,
         };
@@ -204,7 +190,7 @@ impl Settling<'_> {
         let now = self.done.now;
         self.memory.never_ran();
         self.memory.last_start_error = Some(failure.clone());
-        let draw = u16::from_le_bytes([self.done.fresh.0[0], self.done.fresh.0[1]]) % 1001;
+        let draw = self.done.fresh.draw();
         let decision = self
             .memory
             .restart
@@ -217,11 +203,7 @@ impl Settling<'_> {
         });
         self.record_failed(failure.message.clone(), Some(millis(decision.delay)));
         if decision.escalate {
-            let exhausted = EscalationExhausted {
-                restarts: self.memory.restart.recent.len() as u64,
-                within_ms: millis(rules.within.get()),
-                restart_after_ms: millis(decision.delay),
-            };
+            let exhausted = self.memory.restart.exhaustion(rules, decision.delay);
             self.record(Event::EscalationExhausted(exhausted));
         }
     }

@@ -38,7 +38,7 @@ const PROGRAMS: [(&str, &str); 7] = [
 ];
 
 /// Arguments.
-#[derive(clap::Args, Default)]
+#[derive(clap::Args)]
 pub struct Args {
     /// Scenarios (folders of checks/ with a testScript.py); all of them if none is named
     scenarios: Vec<String>,
@@ -48,17 +48,6 @@ pub struct Args {
     /// Make the image of Debian anew, with today's packages
     #[arg(long)]
     rebuild_image: bool,
-}
-
-impl Args {
-    /// These scenarios, nothing kept, the image as it is.
-    #[allow(dead_code, reason = "for the parts of cargo xtask test")]
-    pub fn of(scenarios: &[&str]) -> Self {
-        Self {
-            scenarios: scenarios.iter().map(|name| (*name).to_owned()).collect(),
-            ..Self::default()
-        }
-    }
 }
 
 /// Runs scenarios, one after the other.

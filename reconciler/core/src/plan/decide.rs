@@ -7,10 +7,7 @@ use super::{
 };
 use crate::{
     diff::{diff, fingerprint},
-    event::{
-        ActionIntended, DiffFound, EscalationExhausted, Event, FailureDetected, HealthVerified,
-        OutsideAction,
-    },
+    event::{ActionIntended, DiffFound, Event, FailureDetected, HealthVerified, OutsideAction},
     memory::{Finished, Incident, LastExit, Memory},
     observed::{Exit, ExitStatus, Instance, InstanceState, InvocationId, Observation},
     spec::RestartPolicy,
@@ -73,12 +70,7 @@ struct Drafting<'a, 'v> {
 
 impl Drafting<'_, '_> {
     fn record(&mut self, event: Event) {
-        let incident = self
-            .memory
-            .incident
-            .as_ref()
-            .map(|incident| incident.id.clone());
-        self.records.push(Record { event, incident });
+        self.records.push(Record::of(event, &self.memory));
     }
 
     fn wake(&mut self, at: Mono) {
@@ -190,7 +182,7 @@ impl Drafting<'_, '_> {
     /// was spent by this end.
     fn schedule_restart(&mut self, ended_at: Mono, healthy_for: Duration) -> Option<(u64, bool)> {
         let rules = &self.view.rules()?.restart;
-        let draw = u16::from_le_bytes([self.view.fresh.0[0], self.view.fresh.0[1]]) % 1001;
+        let draw = self.view.fresh.draw();
         let decision = self
             .memory
             .restart
@@ -215,11 +207,8 @@ impl Drafting<'_, '_> {
         failure.consecutive = self.memory.restart.consecutive;
         self.record(Event::FailureDetected(failure));
         if let (Some((restart_after_ms, true)), Some(spec)) = (decision, self.view.rules()) {
-            let exhausted = EscalationExhausted {
-                restarts: self.memory.restart.recent.len() as u64,
-                within_ms: millis(spec.restart.within.get()),
-                restart_after_ms,
-            };
+            let wait = Duration::from_millis(restart_after_ms);
+            let exhausted = self.memory.restart.exhaustion(&spec.restart, wait);
             self.record(Event::EscalationExhausted(exhausted));
         }
     }

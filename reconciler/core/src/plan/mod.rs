@@ -175,6 +175,14 @@ impl Action {
         }
     }
 
+    /// The instance that it concerns, if it concerns one.
+    pub fn invocation(&self) -> Option<InvocationId> {
+        match self {
+            Self::Start { invocation, .. } | Self::Stop { invocation, .. } => Some(*invocation),
+            Self::Activate { .. } | Self::Remove => None,
+        }
+    }
+
     /// What the agent is busy with while this is under way.
     pub fn busy(&self) -> Busy {
         match self {
@@ -203,6 +211,14 @@ pub struct Record {
     pub event: Event,
     /// The incident it belongs to.
     pub incident: Option<String>,
+}
+
+impl Record {
+    /// A fact of the incident that `memory` holds open.
+    pub(crate) fn of(event: Event, memory: &Memory) -> Self {
+        let incident = memory.incident.as_ref().map(|incident| incident.id.clone());
+        Self { event, incident }
+    }
 }
 
 /// The outcome of planning one agent.

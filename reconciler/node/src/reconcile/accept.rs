@@ -6,7 +6,6 @@ use osmoda_core::{
     name::AgentName,
     observed::{InvocationId, Observation},
     outcome::{Done, Outcome, settle},
-    plan::Action,
 };
 use osmoda_ledger::Appended;
 use osmoda_nix::profiles::Profiles;
@@ -144,7 +143,7 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
         };
         let Some(flight) = state
             .in_flight
-            .take_if(|flight| concerns(&flight.action, invocation))
+            .take_if(|flight| flight.action.invocation() == invocation)
         else {
             return;
         };
@@ -324,18 +323,5 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
             Query::Diff(to) => drop(to.send(self.report_diff())),
             Query::Plan(specs, to) => drop(to.send(self.report_plan(specs.as_deref()))),
         }
-    }
-}
-
-/// Whether an outcome is of this action and not of an earlier one.
-fn concerns(action: &Action, invocation: Option<InvocationId>) -> bool {
-    match action {
-        Action::Start {
-            invocation: own, ..
-        }
-        | Action::Stop {
-            invocation: own, ..
-        } => invocation == Some(*own),
-        Action::Activate { .. } | Action::Remove => invocation.is_none(),
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use osmoda_core::{
     memory::{StartFailure, StartFailureKind},
     name::AgentName,
-    observed::{InstanceState, InvocationId},
+    observed::InstanceState,
     outcome::Outcome,
     plan::Action,
 };
@@ -51,7 +51,7 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
         let profiles = Arc::clone(&self.profiles);
         let permits = Arc::clone(&self.start_permits);
         let offload = self.offload;
-        let invocation = invocation(&action);
+        let invocation = action.invocation();
         let name = agent.clone();
         let task = self.under_way.spawn(async move {
             match action {
@@ -95,13 +95,6 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
                 })
                 .map_err(|error| chain(&error))
         }));
-    }
-}
-
-fn invocation(action: &Action) -> Option<InvocationId> {
-    match action {
-        Action::Start { invocation, .. } | Action::Stop { invocation, .. } => Some(*invocation),
-        Action::Activate { .. } | Action::Remove => None,
     }
 }
 
