@@ -14,6 +14,7 @@
 //! Where to start: [`Ledger::append`] for the daemon, [`Store::commit`] for what it does,
 //! [`verify::verify`] for the auditor.
 
+pub mod anchor;
 mod audit;
 pub mod backup;
 pub mod canonical;
@@ -27,8 +28,10 @@ pub mod note;
 pub mod proof;
 pub mod query;
 pub mod reader;
+pub mod report;
 pub mod scrub;
 pub mod store;
+pub mod timeline;
 pub mod tlog;
 pub mod tlog_proof;
 pub mod verify;
