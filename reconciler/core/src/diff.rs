@@ -7,7 +7,9 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    dependency::Unmet,
     digest::Digest,
+    health::judge,
     observed::{InstanceState, Observation},
     plan::View,
 };
@@ -24,6 +26,9 @@ pub struct Difference {
     /// Why they differ, for people; may be empty.
     pub reason: String,
 }
+
+/// Path of the difference of an agent that runs and is not ready.
+pub const READY_PATH: &str = "instance.ready";
 
 /// Reason of a difference that osmoda leaves alone: a person's choice is respected.
 pub const SWITCHED_OUTSIDE: &str =
@@ -125,6 +130,9 @@ pub fn diff(view: &View<'_>) -> Vec<Difference> {
                         reason,
                     );
                 }
+                if let Some((_, why)) = judge(view).waiting {
+                    note(READY_PATH, "true".into(), "false".into(), why);
+                }
             }
             // It ran to the end that its policy allows: nothing is left to do.
             _ if view.memory.finished.is_some() => {}
@@ -137,13 +145,28 @@ pub fn diff(view: &View<'_>) -> Vec<Difference> {
                 );
             }
             None => {
-                let reason = view.memory.last_start_error.as_ref();
-                let reason = reason.map_or("not started yet".to_owned(), |e| e.message.clone());
+                let reason = not_started_because(view);
                 note("instance.running", "true".into(), "false".into(), reason);
             }
         },
     }
     found
+}
+
+fn not_started_because(view: &View<'_>) -> String {
+    if let Some(failure) = &view.memory.last_start_error {
+        return failure.message.clone();
+    }
+    match waits_for(view.unmet) {
+        Some(whom) => format!("held: {whom}"),
+        None => "not started yet".to_owned(),
+    }
+}
+
+/// `waits for a, b`; nothing if every dependency is ready.
+pub(crate) fn waits_for(unmet: &[Unmet]) -> Option<String> {
+    let names: Vec<_> = unmet.iter().map(|unmet| unmet.agent.to_string()).collect();
+    (!names.is_empty()).then(|| format!("waits for {}", names.join(", ")))
 }
 
 /// The first 12 hexadecimal digits: enough for people to tell two manifests apart.

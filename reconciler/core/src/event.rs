@@ -5,7 +5,10 @@ use serde::{Deserialize, Serialize};
 use crate::{
     diff::Difference,
     digest::Digest,
+    name::AgentName,
     observed::{Exit, Generation, InvocationId},
+    resources::Sample,
+    time::Mono,
 };
 
 /// Kind of a ledger entry. Adding one is a change of the ledger's format document.
@@ -130,7 +133,66 @@ macro_rules! bodies {
     )*};
 }
 
+/// What a detector knows of a failure. Bounded: a trajectory has at most
+/// [`crate::resources::SAMPLES_MAX`] samples.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FaultFacts {
+    /// What the agent said it was doing (STATUS=, scrubbed).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub status: Option<String>,
+    /// The error it named itself (ERRNO=, errno(3)).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub errno: Option<i32>,
+    /// Of a hang or a timeout.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub heartbeat: Option<HeartbeatFacts>,
+    /// Of a failing probe.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub probe: Option<ProbeFacts>,
+    /// Of a leak.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory: Option<MemoryFacts>,
+    /// Of a runaway.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cpu: Option<CpuFacts>,
+}
+
 bodies! {
+    /// A silence.
+    HeartbeatFacts {
+        /// The last heartbeat, in microseconds since boot; absent if there was none.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        last_mono_us: Option<Mono>,
+        /// Length of the hang when it was found, in microseconds.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        silent_us: Option<u64>,
+    }
+    /// A probe that failed.
+    ProbeFacts {
+        /// startup or liveness.
+        probe: &'static str,
+        /// Failures in a row.
+        failures: u32,
+        /// The last answer (bounded, scrubbed).
+        answer: String,
+    }
+    /// Memory that reached its threshold, or was about to.
+    MemoryFacts {
+        /// `resources.memory.high`, in bytes.
+        threshold_bytes: u64,
+        /// The last samples, oldest first.
+        trajectory: Vec<Sample>,
+    }
+    /// CPU use above its threshold for a whole window.
+    CpuFacts {
+        /// `resources.cpu.runaway.above`, in percent of one CPU.
+        threshold_percent: u32,
+        /// `resources.cpu.runaway.for`, in milliseconds.
+        window_ms: u64,
+        /// The last samples, oldest first.
+        trajectory: Vec<Sample>,
+    }
     /// The node daemon began its work.
     NodeStarted {
         /// Version of osmoda.
@@ -182,7 +244,8 @@ bodies! {
     }
     /// An agent failed.
     FailureDetected {
-        /// CamelCase word: Crashed, OomKilled, Exited, Vanished.
+        /// CamelCase word: Crashed, OomKilled, Exited, Vanished, ExitUnknown, or a
+        /// [`crate::health::FaultKind`].
         reason: &'static str,
         /// For people.
         message: String,
@@ -200,6 +263,11 @@ bodies! {
         consecutive: u32,
         /// Wait before the next start, in milliseconds; absent if the policy asks for none.
         restart_after_ms: Option<u64>,
+        /// The dependencies that were not ready and explain it: the agent is not blamed.
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        because_of: Vec<AgentName>,
+        /// The facts of the detector that found it.
+        facts: Option<FaultFacts>,
         /// The end of what it wrote (scrubbed).
         last_output: Vec<String>,
     }

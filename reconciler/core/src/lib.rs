@@ -7,15 +7,20 @@
 //! Where to start: [`spec`] is what users write, [`observed`] what the runtime reports,
 //! [`plan`] compares the two, [`event`] is what the ledger remembers.
 
+pub mod dependency;
 pub mod diff;
 pub mod digest;
 pub mod event;
+pub mod health;
+pub mod heartbeat;
 pub mod memory;
 pub mod name;
 pub mod observed;
 pub mod outcome;
 pub mod plan;
+pub mod probe;
 pub mod project;
+pub mod resources;
 pub mod restart;
 pub mod spec;
 pub mod status;

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     digest::Digest,
+    health::FaultKind,
     observed::{Exit, Generation, InvocationId},
     restart::RestartMemory,
     status::ConditionType,
@@ -29,6 +30,11 @@ pub struct Memory {
     pub current: Option<InvocationId>,
     /// The latest instance whose end has been recorded.
     pub accounted: Option<InvocationId>,
+    /// The latest instance whose start is known to be complete: its startup probe and READY=1
+    /// are not waited for again by a later daemon.
+    pub started: Option<InvocationId>,
+    /// The instance that is to be stopped for a fault that is on record.
+    pub condemned: Option<Condemned>,
     /// Backoff and budget.
     pub restart: RestartMemory,
     /// Restarts after a failure since the generation changed.
@@ -54,6 +60,18 @@ pub struct Memory {
 }
 
 pub use crate::status::ConditionStatus;
+
+/// An instance that failed while it ran.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Condemned {
+    /// Which.
+    pub invocation: InvocationId,
+    /// What is wrong with it.
+    pub kind: FaultKind,
+    /// It is left running: the agent is paused.
+    pub spared: bool,
+}
 
 /// How an agent came to its intended end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -128,10 +146,17 @@ impl Memory {
         self.current = self.accounted;
     }
 
+    /// Whether `invocation` is to be stopped for a fault.
+    pub fn condemned_now(&self, invocation: InvocationId) -> bool {
+        self.condemned
+            .is_some_and(|condemned| condemned.invocation == invocation && !condemned.spared)
+    }
+
     /// Forgets what a reboot makes meaningless: instants of the old boot and processes that the
     /// reboot ended. A reboot is not a failure of any agent.
     pub fn rebooted(&mut self) {
         self.accounted = self.current;
+        self.condemned = None;
         self.restart = RestartMemory::default();
         self.next_start_at = None;
         self.incident = None;

@@ -208,13 +208,20 @@ impl Settling<'_> {
         }
     }
 
-    /// An end that was asked for is no failure.
+    /// An end that was asked for is no failure; if a fault was the reason, the next start keeps
+    /// the time that was set when the fault was accounted for.
     fn stopped(&mut self, invocation: InvocationId, exit: &Exit, killed: bool) {
         self.memory.accounted = Some(invocation);
-        self.memory.next_start_at = None;
+        let condemned = self.memory.condemned;
+        let condemned = condemned.filter(|c| c.invocation == invocation && !c.spared);
+        if condemned.is_none() {
+            self.memory.next_start_at = None;
+        }
         self.memory.last_exit = Some(LastExit {
             exit: exit.clone(),
-            reason: "Stopped".to_owned(),
+            reason: condemned
+                .map_or("Stopped", |condemned| condemned.kind.word())
+                .to_owned(),
             at: self.done.wall,
         });
         self.succeeded(|body| {

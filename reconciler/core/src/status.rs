@@ -6,6 +6,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    diff::waits_for,
+    health::{Health, judge},
     memory::{Finished, Memory, StartFailureKind},
     observed::{Instance, InstanceState, Observation},
     plan::{Busy, View},
@@ -115,9 +117,10 @@ pub struct Finding {
 
 /// What the state of an agent is called.
 pub fn assess(view: &View<'_>) -> Assessment {
-    let phase = phase(view);
-    let ready = phase == Phase::Running || is_paused_running(view);
-    let message = message(view, phase);
+    let health = judge(view);
+    let phase = phase(view, &health);
+    let ready = health.ready && matches!(phase, Phase::Running | Phase::Paused);
+    let message = message(view, phase, &health);
     let finding = |r#type, status: ConditionStatus, reason, message: &str| Finding {
         r#type,
         status,
@@ -129,12 +132,11 @@ pub fn assess(view: &View<'_>) -> Assessment {
         _ => ready.into(),
     };
     let progressing = matches!(phase, Phase::Pending | Phase::Starting | Phase::Stopping);
-    let degraded = view.memory.restart.exhausted;
     let conditions = vec![
         finding(
             ConditionType::Ready,
             ready_status,
-            ready_reason(phase, ready),
+            ready_reason(phase, &health, ready),
             &message,
         ),
         finding(
@@ -143,26 +145,8 @@ pub fn assess(view: &View<'_>) -> Assessment {
             phase_reason(phase),
             "",
         ),
-        finding(
-            ConditionType::Available,
-            ready_status,
-            if ready { "MinimumUptime" } else { "NotRunning" },
-            "",
-        ),
-        finding(
-            ConditionType::Degraded,
-            degraded.into(),
-            if degraded {
-                "RestartBudgetSpent"
-            } else {
-                "WithinBudget"
-            },
-            if degraded {
-                "restarts go on slowly; see `osmoda events`"
-            } else {
-                ""
-            },
-        ),
+        available(view, &health, ready),
+        degraded(view),
         spec_valid(view),
         credentials_ready(view.memory),
         dependencies_ready(view),
@@ -175,11 +159,40 @@ pub fn assess(view: &View<'_>) -> Assessment {
     }
 }
 
-fn is_paused_running(view: &View<'_>) -> bool {
-    view.paused().is_some() && view.running().is_some()
+/// Ready for `rollout.minReady`, as a Deployment's availableReplicas are for minReadySeconds.
+fn available(view: &View<'_>, health: &Health, ready: bool) -> Finding {
+    let needed = view.rules().map(|spec| spec.rollout.min_ready.get());
+    let ready_for = health.ready_since.map(|since| view.now.since(since));
+    let (status, reason) = match ready_for.zip(needed) {
+        _ if !ready => (ConditionStatus::False, "NotReady"),
+        Some((time, needed)) if time >= needed => (ConditionStatus::True, "MinimumReadyReached"),
+        _ => (ConditionStatus::False, "MinimumReadyNotReached"),
+    };
+    Finding {
+        r#type: ConditionType::Available,
+        status,
+        reason,
+        message: String::new(),
+    }
 }
 
-fn phase(view: &View<'_>) -> Phase {
+fn degraded(view: &View<'_>) -> Finding {
+    let (reason, message) = match view.memory.restart.exhausted {
+        true => (
+            "RestartBudgetSpent",
+            "restarts go on slowly; see `osmoda events`",
+        ),
+        false => ("WithinBudget", ""),
+    };
+    Finding {
+        r#type: ConditionType::Degraded,
+        status: view.memory.restart.exhausted.into(),
+        reason,
+        message: message.to_owned(),
+    }
+}
+
+fn phase(view: &View<'_>, health: &Health) -> Phase {
     if matches!(view.observed.instance, Observation::Unknown(_)) {
         return Phase::Unknown;
     }
@@ -192,22 +205,23 @@ fn phase(view: &View<'_>) -> Phase {
         return Phase::Paused;
     }
     if view.running().is_some() {
-        return if view.desired.is_some() {
-            Phase::Running
-        } else {
-            Phase::Stopping
+        return match (view.desired, health.started) {
+            (None, _) => Phase::Stopping,
+            (Some(_), true) => Phase::Running,
+            (Some(_), false) => Phase::Starting,
         };
     }
     match (view.memory.finished, &view.memory.last_start_error) {
         (Some(Finished::Succeeded), _) => Phase::Succeeded,
         (Some(Finished::Failed), _) => Phase::Failed,
         (None, Some(failure)) if failure.kind != StartFailureKind::System => Phase::Failed,
+        (None, _) if !view.unmet.is_empty() => Phase::Held,
         (None, _) if view.memory.next_start_at.is_some_and(|at| at > view.now) => Phase::Backoff,
         (None, _) => Phase::Pending,
     }
 }
 
-fn message(view: &View<'_>, phase: Phase) -> String {
+fn message(view: &View<'_>, phase: Phase, health: &Health) -> String {
     let memory = view.memory;
     if let Observation::Unknown(why) = &view.observed.instance {
         return format!("its state cannot be read: {why}");
@@ -223,11 +237,16 @@ fn message(view: &View<'_>, phase: Phase) -> String {
         };
         return format!("paused by uid {}: {reason}", paused.uid);
     }
-    if phase == Phase::Running {
-        return match &view.spec_error {
-            Some(_) => "the last valid spec stays in force".to_owned(),
-            None => String::new(),
+    if view.running().is_some() {
+        let status = view.observed.vitals.as_ref().map(|v| &v.heartbeat.status);
+        return match (&view.spec_error, &health.waiting, status) {
+            (Some(_), None, _) => "the last valid spec stays in force".to_owned(),
+            (_, Some((_, why)), _) => why.clone(),
+            (None, None, status) => status.cloned().unwrap_or_default(),
         };
+    }
+    if phase == Phase::Held {
+        return waits_for(view.unmet).unwrap_or_default();
     }
     if let Some(failure) = &memory.last_start_error {
         return failure.message.clone();
@@ -238,11 +257,11 @@ fn message(view: &View<'_>, phase: Phase) -> String {
     }
 }
 
-fn ready_reason(phase: Phase, ready: bool) -> &'static str {
-    match phase {
-        Phase::Running => "Running",
+fn ready_reason(phase: Phase, health: &Health, ready: bool) -> &'static str {
+    match &health.waiting {
         _ if ready => "Running",
-        other => phase_reason(other),
+        Some((reason, _)) => reason,
+        None => phase_reason(phase),
     }
 }
 
@@ -274,19 +293,18 @@ fn spec_valid(view: &View<'_>) -> Finding {
     }
 }
 
-/// Holding an agent back for its dependencies is not enforced yet: nothing is claimed of them.
 fn dependencies_ready(view: &View<'_>) -> Finding {
     let has_some = view.rules().is_some_and(|spec| !spec.depends_on.is_empty());
-    let (status, reason) = match has_some {
-        true => (ConditionStatus::Unknown, "NotEnforced"),
-        false => (ConditionStatus::True, "NoDependencies"),
+    let (status, reason) = match (view.unmet, has_some) {
+        ([], true) => (ConditionStatus::True, "AllReady"),
+        ([], false) => (ConditionStatus::True, "NoDependencies"),
+        _ => (ConditionStatus::False, "NotReady"),
     };
-    let message = String::new();
     Finding {
         r#type: ConditionType::DependenciesReady,
         status,
         reason,
-        message,
+        message: waits_for(view.unmet).unwrap_or_default(),
     }
 }
 

@@ -5,6 +5,7 @@
 
 pub mod api;
 pub mod daemon;
+pub mod detect;
 pub mod error;
 pub mod handle;
 pub mod paths;

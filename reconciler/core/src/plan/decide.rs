@@ -6,10 +6,16 @@ use super::{
     Action, Active, AgentPlan, Record, Shutdown, Step, UNKNOWN_RETRY, View, micros, millis,
 };
 use crate::{
-    diff::{diff, fingerprint},
-    event::{ActionIntended, DiffFound, Event, FailureDetected, HealthVerified, OutsideAction},
-    memory::{Finished, Incident, LastExit, Memory},
+    diff::{Difference, READY_PATH, diff, fingerprint},
+    event::{
+        ActionIntended, DiffFound, Event, FailureDetected, FaultFacts, HealthVerified,
+        OutsideAction,
+    },
+    health::{Health, became_ready, can_be_verified, judge},
+    memory::{Condemned, Finished, Incident, LastExit, Memory},
+    name::AgentName,
     observed::{Exit, ExitStatus, Instance, InstanceState, InvocationId, Observation},
+    probe::ProbeState,
     spec::RestartPolicy,
     time::Mono,
 };
@@ -21,6 +27,7 @@ pub fn plan(view: &View<'_>) -> AgentPlan {
         records: Vec::new(),
         memory: view.memory.clone(),
         wake_at: None,
+        health: judge(view),
     };
     if view.busy.is_some() {
         return drafting.done(None);
@@ -46,6 +53,8 @@ pub fn plan(view: &View<'_>) -> AgentPlan {
         return drafting.done(None);
     }
     drafting.account_for_end(instance.as_ref());
+    drafting.note_started();
+    drafting.account_for_fault();
     drafting.notice_outside_change(active.as_ref());
     drafting.record_difference();
     drafting.verify_recovery();
@@ -66,6 +75,7 @@ struct Drafting<'a, 'v> {
     records: Vec<Record>,
     memory: Memory,
     wake_at: Option<Mono>,
+    health: Health,
 }
 
 impl Drafting<'_, '_> {
@@ -87,6 +97,7 @@ impl Drafting<'_, '_> {
             memory: self.memory,
             step,
             wake_at: self.wake_at,
+            health: self.health,
         }
     }
 
@@ -116,6 +127,10 @@ impl Drafting<'_, '_> {
 
     fn end_of(&mut self, instance: &Instance, exit: &Exit) {
         let Some(policy) = self.policy() else { return };
+        if self.memory.condemned_now(instance.invocation) {
+            // Its fault is on record and accounted for; this end only fulfils the sentence.
+            return;
+        }
         let reason = exit_reason(exit);
         self.memory.last_exit = Some(LastExit {
             exit: exit.clone(),
@@ -138,6 +153,8 @@ impl Drafting<'_, '_> {
             detected_after_us: micros(self.view.now.since(exit.at)),
             consecutive: 0,
             restart_after_ms: None,
+            because_of: self.because_of(),
+            facts: self.last_words(),
             last_output: self.view.observed.last_output.clone(),
         };
         if policy == RestartPolicy::Never {
@@ -145,8 +162,8 @@ impl Drafting<'_, '_> {
             self.failed(failure, exit.at, None);
             return;
         }
-        let uptime = exit.at.since(instance.started_at);
-        let decision = self.schedule_restart(exit.at, uptime);
+        let healthy_for = self.healthy_for(instance, exit.at);
+        let decision = self.schedule_restart(exit.at, healthy_for);
         failure.restart_after_ms = decision.map(|(delay_ms, _)| delay_ms);
         self.failed(failure, exit.at, decision);
     }
@@ -167,9 +184,94 @@ impl Drafting<'_, '_> {
             detected_after_us: 0,
             consecutive: 0,
             restart_after_ms: decision.map(|(delay_ms, _)| delay_ms),
+            because_of: self.because_of(),
+            facts: None,
             last_output: Vec::new(),
         };
         self.failed(failure, now, decision);
+    }
+
+    /// A start that is complete is remembered, so that a later daemon does not wait for it.
+    fn note_started(&mut self) {
+        let (Some((instance, _)), Some(spec)) = (self.view.running(), self.view.rules()) else {
+            return;
+        };
+        if self.health.started && can_be_verified(spec) {
+            self.memory.started = Some(instance.invocation);
+        }
+    }
+
+    /// The instance runs and yet it failed: on record once, and to be stopped unless the agent
+    /// is paused.
+    fn account_for_fault(&mut self) {
+        let Some((instance, _)) = self.view.running() else {
+            return;
+        };
+        let (Some(fault), Some(policy)) = (self.health.fault.clone(), self.policy()) else {
+            return;
+        };
+        let known = self.memory.condemned;
+        let known = known.filter(|condemned| condemned.invocation == instance.invocation);
+        let spared = self.view.paused().is_some();
+        if known.is_some_and(|condemned| condemned.spared == spared || !condemned.spared) {
+            return;
+        }
+        self.memory.condemned = Some(Condemned {
+            invocation: instance.invocation,
+            kind: fault.kind,
+            spared,
+        });
+        let mut failure = FailureDetected {
+            reason: fault.kind.word(),
+            message: fault.message,
+            invocation: Some(instance.invocation),
+            generation: Some(instance.generation.clone()),
+            exit: None,
+            uptime_ms: Some(millis(self.view.now.since(instance.started_at))),
+            detected_after_us: micros(self.view.now.since(fault.due_at)),
+            consecutive: 0,
+            restart_after_ms: None,
+            because_of: Vec::new(),
+            facts: Some(fault.facts),
+            last_output: self.view.observed.last_output.clone(),
+        };
+        if spared {
+            self.failed(failure, fault.failed_at, None);
+            return;
+        }
+        self.health.ready = false;
+        if policy == RestartPolicy::Never {
+            self.memory.finished = Some(Finished::Failed);
+            self.failed(failure, fault.failed_at, None);
+            return;
+        }
+        let healthy_for = self.healthy_for(instance, fault.failed_at);
+        let decision = self.schedule_restart(self.view.now, healthy_for);
+        failure.restart_after_ms = decision.map(|(delay_ms, _)| delay_ms);
+        self.failed(failure, fault.failed_at, decision);
+    }
+
+    /// What the agent said last of itself.
+    fn last_words(&self) -> Option<FaultFacts> {
+        let vitals = self.view.observed.vitals.as_ref()?;
+        let facts = FaultFacts::of(&vitals.heartbeat);
+        (facts != FaultFacts::default()).then_some(facts)
+    }
+
+    /// How long the instance had been ready at `end`.
+    fn healthy_for(&self, instance: &Instance, end: Mono) -> Duration {
+        let vitals = self.view.observed.vitals.as_ref();
+        let since = self
+            .view
+            .rules()
+            .and_then(|spec| became_ready(spec, instance, vitals));
+        since.map_or(Duration::ZERO, |since| end.since(since))
+    }
+
+    /// The dependencies that explain a failure of this agent.
+    fn because_of(&self) -> Vec<AgentName> {
+        let unmet = self.view.unmet.iter();
+        unmet.map(|unmet| unmet.agent.clone()).collect()
     }
 
     /// The restart policy in force; `None` for an agent that is on its way out.
@@ -179,9 +281,15 @@ impl Drafting<'_, '_> {
     }
 
     /// Sets the time of the next start; gives the wait in milliseconds and whether the budget
-    /// was spent by this end.
+    /// was spent by this end. A failure that a dependency explains spends nothing: the agent is
+    /// held until the dependency is back.
     fn schedule_restart(&mut self, ended_at: Mono, healthy_for: Duration) -> Option<(u64, bool)> {
         let rules = &self.view.rules()?.restart;
+        if !self.view.unmet.is_empty() {
+            self.memory.next_start_at = None;
+            self.memory.restarts += 1;
+            return None;
+        }
         let draw = self.view.fresh.draw();
         let decision = self
             .memory
@@ -198,9 +306,11 @@ impl Drafting<'_, '_> {
         failed_at: Mono,
         decision: Option<(u64, bool)>,
     ) {
-        let id = failure.invocation.unwrap_or(self.view.fresh);
+        let own = failure.invocation.unwrap_or(self.view.fresh);
+        let roots = self.view.unmet.iter();
+        let root = roots.filter_map(|unmet| unmet.incident.clone()).next();
         self.memory.incident.get_or_insert_with(|| Incident {
-            id: id.to_string(),
+            id: root.unwrap_or_else(|| own.to_string()),
             failed_at,
             detected_at: self.view.now,
         });
@@ -262,7 +372,7 @@ impl Drafting<'_, '_> {
             return;
         }
         let observed_digest = fingerprint(&differences);
-        if self.memory.last_diff == Some(observed_digest) {
+        if self.memory.last_diff == Some(observed_digest) || self.is_coming_up(&differences) {
             return;
         }
         self.memory.last_diff = Some(observed_digest);
@@ -274,7 +384,28 @@ impl Drafting<'_, '_> {
         }));
     }
 
-    /// Recovered means healthy for `rollout.minReady`, not merely started.
+    /// An instance that is not ready because it was only just started is on its way, and no
+    /// drift worth a record.
+    fn is_coming_up(&self, differences: &[Difference]) -> bool {
+        let only_unready = differences.iter().all(|d| d.path == READY_PATH);
+        let deadline = self
+            .view
+            .running()
+            .zip(self.view.rules())
+            .map(|((i, _), spec)| i.started_at.after(spec.rollout.progress_deadline.get()));
+        let was_ready = self.health.started
+            && self.view.observed.vitals.as_ref().is_some_and(|vitals| {
+                let changed = |p: &ProbeState| p.since > vitals.followed_since;
+                vitals.readiness.as_ref().is_none_or(changed)
+            });
+        only_unready
+            && self.health.fault.is_none()
+            && !was_ready
+            && deadline.is_some_and(|deadline| self.view.now < deadline)
+    }
+
+    /// Recovered means verified: ready by its own word and its probes; for an agent that has
+    /// neither, alive for `rollout.minReady`.
     fn verify_recovery(&mut self) {
         let (Some((instance, _)), Some(spec)) = (self.view.running(), self.view.rules()) else {
             return;
@@ -282,7 +413,13 @@ impl Drafting<'_, '_> {
         let Some(incident) = self.memory.incident.clone() else {
             return;
         };
-        let proven_at = instance.started_at.after(spec.rollout.min_ready.get());
+        if !self.health.ready {
+            return;
+        }
+        let proven_at = match can_be_verified(spec) {
+            true => self.view.now,
+            false => instance.started_at.after(spec.rollout.min_ready.get()),
+        };
         if self.view.now < proven_at {
             self.wake(proven_at);
             return;
@@ -358,11 +495,18 @@ impl Drafting<'_, '_> {
     }
 
     fn decide_running(&mut self, running: &Instance, active: &Active) -> Option<Step> {
-        let reason = if running.generation != active.generation {
+        let condemned = self.memory.condemned;
+        let condemned = condemned.filter(|c| c.invocation == running.invocation && !c.spared);
+        let reason = if let Some(condemned) = condemned {
+            condemned.kind.word()
+        } else if running.generation != active.generation {
             "GenerationChanged"
         } else if self.memory.restart_requested {
             "OperatorRequest"
         } else {
+            if let Some(at) = self.health.wake_at {
+                self.wake(at);
+            }
             return None;
         };
         let stop = active.agent.spec.stop.clone();
@@ -380,6 +524,9 @@ impl Drafting<'_, '_> {
         if self.memory.finished.is_some() && !requested {
             return None;
         }
+        if !self.view.unmet.is_empty() {
+            return None; // held; whoever notes that a dependency is ready looks here again
+        }
         if let Some(at) = self.memory.next_start_at.filter(|at| *at > self.view.now)
             && !requested
         {
@@ -394,6 +541,7 @@ impl Drafting<'_, '_> {
         self.memory.current = Some(self.view.fresh);
         self.memory.next_start_at = None;
         self.memory.finished = None;
+        self.memory.condemned = None;
         self.memory.restart_requested = false;
         let action = Action::Start {
             invocation: self.view.fresh,

@@ -17,8 +17,10 @@ use std::sync::Arc;
 
 pub use self::decide::plan;
 use crate::{
+    dependency::Unmet,
     digest::Digest,
     event::{ActionKind, Event},
+    health::{Health, Vitals},
     memory::{Memory, Paused},
     name::AgentName,
     observed::{Generation, Instance, InvocationId, Observation},
@@ -66,7 +68,9 @@ pub struct Observed {
     pub instance: Observation<Option<Instance>>,
     /// The active entry of its profile.
     pub active: Observation<Option<Active>>,
-    /// The end of what the ended instance wrote; empty while it runs.
+    /// What the detectors know of that instance; `None`: none follows it.
+    pub vitals: Option<Vitals>,
+    /// The end of what an instance wrote whose end or fault is not on record yet.
     pub last_output: Vec<String>,
 }
 
@@ -104,6 +108,8 @@ pub struct View<'a> {
     pub all_paused: Option<&'a Paused>,
     /// Why its newest spec was refused.
     pub spec_error: Option<&'a str>,
+    /// Its dependencies that are not ready.
+    pub unmet: &'a [Unmet],
     /// The action that is under way.
     pub busy: Option<Busy>,
     /// After a failed action: no other before this.
@@ -232,6 +238,8 @@ pub struct AgentPlan {
     pub step: Option<Step>,
     /// When to look again, should nothing happen before.
     pub wake_at: Option<Mono>,
+    /// What the running instance's state amounts to.
+    pub health: Health,
 }
 
 /// Whole milliseconds, saturating.

@@ -43,6 +43,7 @@ struct Case {
     busy: Option<Busy>,
     hold_until: Option<Mono>,
     shutdown: Option<Shutdown>,
+    unmet: Vec<Unmet>,
     now: Mono,
 }
 
@@ -54,6 +55,7 @@ impl Case {
             observed: Observed {
                 instance: Observation::Known(None),
                 active: Observation::Known(None),
+                vitals: None,
                 last_output: Vec::new(),
             },
             memory: Memory::default(),
@@ -61,6 +63,7 @@ impl Case {
             busy: None,
             hold_until: None,
             shutdown: None,
+            unmet: Vec::new(),
             now: NOW,
         }
     }
@@ -123,6 +126,7 @@ impl Case {
             memory: &self.memory,
             all_paused: self.all_paused.as_ref(),
             spec_error: None,
+            unmet: &self.unmet,
             busy: self.busy,
             hold_until: self.hold_until,
             shutdown: self.shutdown,
@@ -313,6 +317,7 @@ fn nothing_is_done_on_unknown() {
             observed: Observed {
                 active: Observation::Unknown("no answer".into()),
                 instance: Observation::Known(None),
+                vitals: None,
                 last_output: Vec::new(),
             },
             ..unknown_instance

@@ -9,17 +9,6 @@ type Rows<T> = &'static [(&'static str, fn(&T) -> bool)];
 
 /// Paths within `spec` of an Agent, and whether they are set away from their default.
 const AGENT: Rows<AgentSpec> = &[
-    ("dependsOn", |spec| !spec.depends_on.is_empty()),
-    ("heartbeat", |spec| spec.heartbeat.is_some()),
-    ("probes.startup", |spec| spec.probes.startup.is_some()),
-    ("probes.readiness", |spec| spec.probes.readiness.is_some()),
-    ("probes.liveness", |spec| spec.probes.liveness.is_some()),
-    ("resources.memory.high", |spec| {
-        spec.resources.memory_high.is_some()
-    }),
-    ("resources.cpu.runaway", |spec| {
-        spec.resources.cpu_runaway.is_some()
-    }),
     ("rollout.progressDeadline", |spec| {
         spec.rollout.progress_deadline != Rollout::default().progress_deadline
     }),

@@ -36,6 +36,7 @@ use self::{
 };
 use crate::{
     api::{self, ApiOptions, Authorizer, Listener},
+    detect::senses::RealSenses,
     error::chain,
     handle::SpecsRead,
     paths::Paths,
@@ -187,6 +188,7 @@ async fn serve(options: DaemonOptions) -> Result<Ending, DaemonError> {
         profiles: Arc::new(profiles),
         journal: LedgerJournal::open(ledger.clone())
             .map_err(|error| DaemonError::system("cannot read the ledger", error))?,
+        senses: Arc::new(RealSenses::new(Arc::clone(&runtime))),
         clock,
         ids: Box::new(fresh_id),
         offload: Offload::Thread,

@@ -7,7 +7,7 @@ use osmoda_core::{
     observed::{InvocationId, Observation},
     outcome::{Done, Outcome, settle},
 };
-use osmoda_ledger::Appended;
+use osmoda_ledger::{Appended, Cause};
 use osmoda_nix::profiles::Profiles;
 use osmoda_runtime::{Runtime, RuntimeEvent};
 use serde::{Deserialize, Serialize};
@@ -166,7 +166,7 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
             tracing::warn!(agent = %name, action = ?flight.action.kind(), reason = %message, "action failed");
         }
         self.turn
-            .records(name, flight.intent.as_ref(), &settled.records);
+            .records(name, flight.intent.map(Cause::Known), &settled.records);
         if *outcome == Outcome::Removed {
             self.turn.delete(agent_key(name));
             self.forget(name);
@@ -183,6 +183,7 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
     /// A removed agent is gone, unless it was declared again in the meantime.
     fn forget(&mut self, name: &AgentName) {
         self.set_timer(name, None);
+        self.detectors.forget(name);
         let Some(state) = self.agents.remove(name) else {
             return;
         };

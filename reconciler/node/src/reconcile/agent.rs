@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 
 use osmoda_core::{
+    dependency::Unmet,
+    health::judge,
     memory::{Memory, Paused},
     name::AgentName,
     observed::{Instance, InstanceState, InvocationId, Observation},
@@ -13,7 +15,7 @@ use osmoda_ledger::EntryRef;
 use osmoda_nix::profiles::Profiles;
 use osmoda_runtime::Runtime;
 
-use crate::{error::chain, specs};
+use crate::{detect::board::Board, error::chain, specs};
 
 /// Most lines of output kept with a failure.
 pub const LAST_OUTPUT_LINES: usize = 20;
@@ -72,6 +74,12 @@ pub struct AgentState {
     pub wake_at: Option<Mono>,
     /// First entry of the open incident.
     pub incident_root: Option<EntryRef>,
+    /// It is ready, or has ended as its policy expects: whoever depends on it may start.
+    pub serves: bool,
+    /// The incident, open or opened in this turn, that explains who fails for want of it.
+    pub explains: Option<String>,
+    /// Its dependencies that were not ready when it was looked at last.
+    pub unmet: Vec<Unmet>,
     /// The active generation as read last; read again when the profile's link changes.
     pub(super) active: Option<Active>,
 }
@@ -95,9 +103,11 @@ impl AgentState {
     /// An agent that is remembered from an earlier daemon.
     pub fn remembered(memory: Memory) -> Self {
         let file = memory.file.as_ref().map(PathBuf::from);
+        let explains = memory.incident.as_ref().map(|open| open.id.clone());
         Self {
             memory,
             file,
+            explains,
             ..Self::default()
         }
     }
@@ -108,6 +118,7 @@ impl AgentState {
         name: &AgentName,
         runtime: &impl Runtime,
         profiles: &impl Profiles,
+        board: &Board,
     ) -> Observed {
         let instance = runtime.inspect(name);
         let ended = match &instance {
@@ -119,11 +130,25 @@ impl AgentState {
         } else {
             Vec::new()
         };
+        let vitals = match &instance {
+            Observation::Known(Some(instance)) => board.vitals(name, instance.invocation),
+            _ => None,
+        };
         Observed {
             instance,
             active: self.observe_active(name, profiles),
+            vitals,
             last_output,
         }
+    }
+
+    /// Whether the running instance has a fault that is not on record.
+    pub fn has_new_fault(&self, name: &AgentName, seen: &Observed, moment: Moment<'_>) -> bool {
+        let view = self.view(name, seen, moment);
+        let known = self.memory.condemned.map(|condemned| condemned.invocation);
+        view.running()
+            .is_some_and(|(instance, _)| known != Some(instance.invocation))
+            && judge(&view).fault.is_some()
     }
 
     fn has_unrecorded_end(&self, instance: &Instance) -> bool {
@@ -185,6 +210,7 @@ impl AgentState {
             memory: &self.memory,
             all_paused: moment.all_paused,
             spec_error: self.spec_error.as_deref(),
+            unmet: &self.unmet,
             busy: self.in_flight.as_ref().map(|flight| flight.action.busy()),
             hold_until: self.hold_until,
             shutdown: moment.shutdown,

@@ -76,6 +76,7 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
             }
         }
         self.note_rejected(refused);
+        self.index_dependents();
         let unenforced = loaded.node.iter().flat_map(|node| &node.unenforced);
         self.node_not_enforced = unenforced.map(|path| (*path).to_owned()).collect();
     }
@@ -150,7 +151,12 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
         };
         state.spec_error = Some(why.to_owned());
         if state.desire == Desire::Unread {
-            let observed = state.observe(name, &*self.runtime, &*self.profiles);
+            let observed = state.observe(
+                name,
+                &*self.runtime,
+                &*self.profiles,
+                self.detectors.board(),
+            );
             if let Observation::Known(Some(active)) = observed.active {
                 state.desire = Desire::Present(Desired {
                     agent: active.agent,

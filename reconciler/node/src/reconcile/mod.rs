@@ -12,6 +12,7 @@
 mod accept;
 pub mod act;
 pub mod agent;
+mod dependencies;
 mod desire;
 pub mod journal;
 pub mod message;
@@ -32,12 +33,12 @@ use osmoda_core::{
     event::{Actor, Event, NodeStopped},
     memory::Paused,
     name::AgentName,
-    observed::{InvocationId, Observation},
+    observed::{InstanceState, InvocationId, Observation},
     outcome::Outcome,
     plan::{self, AgentPlan, Observed, Shutdown, Step},
     time::{Clock, Mono},
 };
-use osmoda_ledger::{Appended, EntryRef};
+use osmoda_ledger::{Appended, Cause, EntryRef};
 use osmoda_nix::profiles::Profiles;
 use osmoda_runtime::{Runtime, RuntimeEvent};
 use tokio::{sync::mpsc, task::JoinSet};
@@ -49,10 +50,17 @@ use self::{
     recorder::Recorder,
     turn::{Turn, agent_key},
 };
-use crate::handle::{Handle, INBOX_MAX};
+use crate::{
+    detect::{Detectors, Senses, board::Board},
+    handle::{Handle, INBOX_MAX},
+};
 
 /// Time between two looks at everything, for what no message told.
 pub const RESYNC: Duration = Duration::from_secs(60);
+
+/// A timer that is served later than this tells that the machine or the daemon stood still:
+/// what should have been heard meanwhile is forgiven.
+const STOOD_STILL: Duration = Duration::from_secs(1);
 
 /// Most messages taken in before a turn is made of them: a storm is one turn, not thousands,
 /// and yet no turn waits for the storm to end.
@@ -66,6 +74,8 @@ pub struct Edges<R, P, J> {
     pub profiles: Arc<P>,
     /// The ledger.
     pub journal: J,
+    /// What detectors can ask the world.
+    pub senses: Arc<dyn Senses>,
     /// Time.
     pub clock: Arc<dyn Clock>,
     /// Fresh identities; random, except in the simulator.
@@ -101,6 +111,10 @@ pub struct Reconciler<R, P, J> {
     started_at: Mono,
     inbox: mpsc::Receiver<Message>,
     events: mpsc::UnboundedReceiver<RuntimeEvent>,
+    detectors: Detectors,
+    woken: mpsc::UnboundedReceiver<AgentName>,
+    /// Who depends on whom, the other way round.
+    dependents: BTreeMap<AgentName, BTreeSet<AgentName>>,
     agents: BTreeMap<AgentName, AgentState>,
     dirty: BTreeSet<AgentName>,
     timers: BTreeSet<(Mono, AgentName)>,
@@ -144,6 +158,8 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
         let handle = Handle::new(sender);
         let now = edges.clock.mono();
         let events = edges.runtime.subscribe();
+        let (board, woken) = Board::new();
+        let detectors = Detectors::new(board, edges.senses, Arc::clone(&edges.clock));
         let this = Self {
             runtime: edges.runtime,
             profiles: edges.profiles,
@@ -155,6 +171,9 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
             started_at: now,
             inbox,
             events,
+            detectors,
+            woken,
+            dependents: BTreeMap::new(),
             agents: BTreeMap::new(),
             dirty: BTreeSet::new(),
             timers: BTreeSet::new(),
@@ -174,6 +193,11 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
         (this, handle)
     }
 
+    /// Where detectors at the edge write what they see.
+    pub fn board(&self) -> &Board {
+        self.detectors.board()
+    }
+
     /// Runs until a shutdown is complete.
     pub async fn run(mut self) {
         loop {
@@ -188,7 +212,7 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
     /// One turn.
     async fn reconcile(&mut self) {
         let observed = self.observe();
-        let plans = self.plan(&observed);
+        let plans = self.plan(observed);
         let recorded = self.record(plans).await;
         self.act(recorded);
         self.end_if_done().await;
@@ -196,7 +220,8 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
 
     /// Waits for something to happen, and takes in all that has.
     async fn receive(&mut self) {
-        let wait = self.next_wake().since(self.clock.mono());
+        let wake_at = self.next_wake();
+        let wait = wake_at.since(self.clock.mono());
         let looked = async {
             match &mut self.resync {
                 Some(resync) => resync.await,
@@ -207,12 +232,17 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
             biased;
             Some(event) = self.events.recv() => self.accept_event(event),
             Some(ended) = self.under_way.join_next_with_id() => self.accept_ended(ended),
+            Some(agent) = self.woken.recv() => self.mark(agent),
             Some(message) = self.inbox.recv() => self.accept(message),
             found = looked => {
                 self.resync = None;
                 self.accept_resynced(found);
             }
-            () = tokio::time::sleep(wait) => {}
+            () = tokio::time::sleep(wait) => {
+                if self.clock.mono().since(wake_at) > STOOD_STILL && !wait.is_zero() {
+                    self.detectors.excuse_all();
+                }
+            }
         }
         for _ in 0..BATCH_MAX {
             match self.events.try_recv() {
@@ -224,6 +254,12 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
             self.accept_ended(ended);
         }
         for _ in 0..BATCH_MAX {
+            match self.woken.try_recv() {
+                Ok(agent) => self.mark(agent),
+                Err(_) => break,
+            }
+        }
+        for _ in 0..BATCH_MAX {
             match self.inbox.try_recv() {
                 Ok(message) => self.accept(message),
                 Err(_) => break,
@@ -233,6 +269,9 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
     }
 
     fn next_wake(&self) -> Mono {
+        if !self.dirty.is_empty() {
+            return self.clock.mono(); // somebody's dependency changed in the last turn
+        }
         let timer = self.timers.first().map(|(at, _)| *at);
         let wakes = [timer, self.recorder.retry_at(), Some(self.resync_at)];
         wakes.into_iter().flatten().min().unwrap_or(self.resync_at)
@@ -240,6 +279,9 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
 
     fn mark_due(&mut self) {
         let now = self.clock.mono();
+        if self.timers.first().is_some_and(|(at, _)| *at <= now) {
+            self.detectors.board().listen();
+        }
         while let Some((at, _)) = self.timers.first()
             && *at <= now
             && let Some((_, name)) = self.timers.pop_first()
@@ -255,7 +297,7 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
         }
     }
 
-    /// Reads what the dirty agents are.
+    /// Reads what the dirty agents are, and has the detectors follow who runs.
     fn observe(&mut self) -> BTreeMap<AgentName, Observed> {
         let dirty = std::mem::take(&mut self.dirty);
         let mut observed = BTreeMap::new();
@@ -263,29 +305,66 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
             if let Some(state) = self.agents.get_mut(&name)
                 && state.desire != Desire::Unread
             {
-                let seen = state.observe(&name, &*self.runtime, &*self.profiles);
+                let board = self.detectors.board();
+                let mut seen = state.observe(&name, &*self.runtime, &*self.profiles, board);
+                self.detect(&name, &mut seen);
                 observed.insert(name, seen);
             }
         }
         observed
     }
 
-    /// Decides what they need.
-    fn plan(&mut self, observed: &BTreeMap<AgentName, Observed>) -> Vec<(AgentName, AgentPlan)> {
+    /// Has the detectors follow the instance that runs, and nobody else.
+    fn detect(&mut self, name: &AgentName, seen: &mut Observed) {
+        let Observation::Known(instance) = &seen.instance else {
+            return;
+        };
+        let running = instance
+            .as_ref()
+            .filter(|instance| matches!(instance.state, InstanceState::Running { .. }));
+        match (running, &seen.active) {
+            (Some(instance), Observation::Known(Some(active))) => {
+                let memory = self.agents.get(name).map(|state| &state.memory);
+                let started = memory.is_some_and(|m| m.started == Some(instance.invocation));
+                self.detectors.follow(&active.agent, instance, started);
+                seen.vitals = self.detectors.board().vitals(name, instance.invocation);
+            }
+            (Some(_), _) => {}
+            (None, _) => self.detectors.unfollow(name),
+        }
+    }
+
+    /// Decides what they need, everybody after what it depends on.
+    fn plan(&mut self, mut observed: BTreeMap<AgentName, Observed>) -> Vec<(AgentName, AgentPlan)> {
         let (now, wall) = (self.clock.mono(), self.clock.wall());
         let mut plans = Vec::with_capacity(observed.len());
-        for (name, seen) in observed {
-            let Some(state) = self.agents.get(name) else {
+        for name in self.in_order(&observed) {
+            let Some(mut seen) = observed.remove(&name) else {
+                continue;
+            };
+            self.look_at_dependencies(&name, &mut seen);
+            let fresh = (self.ids)();
+            let shutdown = self.shutdown_turn(&name);
+            let Some(state) = self.agents.get(&name) else {
                 continue;
             };
             let moment = Moment {
                 now,
                 wall,
                 all_paused: self.all_paused.as_ref(),
-                shutdown: self.shutdown_turn(name),
-                fresh: (self.ids)(),
+                shutdown,
+                fresh,
             };
-            plans.push((name.clone(), plan::plan(&state.view(name, seen, moment))));
+            if state.has_new_fault(&name, &seen, moment) {
+                seen.last_output = self.runtime.last_output(
+                    &name,
+                    agent::LAST_OUTPUT_LINES,
+                    agent::LAST_OUTPUT_BYTES,
+                );
+            }
+            let plan = plan::plan(&state.view(&name, &seen, moment));
+            self.note_readiness(&name, &plan);
+            plans.push((name, plan));
         }
         plans
     }
@@ -295,13 +374,20 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
         let mut turn = std::mem::take(&mut self.turn);
         let mut steps = Vec::new();
         let mut roots = Vec::new();
+        let mut shared = self.open_incidents(&plans);
         for (name, plan) in plans {
             let Some(state) = self.agents.get_mut(&name) else {
                 continue;
             };
-            let first = turn.records(&name, state.incident_root.as_ref(), &plan.records);
             let opens = state.memory.incident.is_none() && plan.memory.incident.is_some();
-            if opens {
+            let root = match &plan.memory.incident {
+                Some(incident) if opens => shared.get(&incident.id).cloned(),
+                _ => state.incident_root.clone().map(Cause::Known),
+            };
+            let first = turn.records(&name, root, &plan.records);
+            if let Some(incident) = plan.memory.incident.as_ref().filter(|_| opens) {
+                let root = Cause::InCommit(first);
+                shared.entry(incident.id.clone()).or_insert(root);
                 roots.push((name.clone(), first));
             } else if plan.memory.incident.is_none() {
                 state.incident_root = None;

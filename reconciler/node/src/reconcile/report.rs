@@ -78,7 +78,12 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
         let (now, wall) = self.moment();
         let all_paused = self.all_paused.clone();
         let state = self.agents.get_mut(name)?;
-        let observed = state.observe(name, &*self.runtime, &*self.profiles);
+        let observed = state.observe(
+            name,
+            &*self.runtime,
+            &*self.profiles,
+            self.detectors.board(),
+        );
         let moment = Moment {
             now,
             wall,
@@ -201,6 +206,7 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
             let observed = Observed {
                 instance: Observation::Known(None),
                 active: Observation::Known(None),
+                vitals: None,
                 last_output: Vec::new(),
             };
             let moment = Moment {
@@ -222,7 +228,12 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
             if state.desire == Desire::Unread {
                 continue;
             }
-            let observed = state.observe(name, &*self.runtime, &*self.profiles);
+            let observed = state.observe(
+                name,
+                &*self.runtime,
+                &*self.profiles,
+                self.detectors.board(),
+            );
             let moment = Moment {
                 now,
                 wall,

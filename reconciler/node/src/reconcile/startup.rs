@@ -12,7 +12,7 @@ use osmoda_core::{
     observed::{Instance, InstanceState, InvocationId, Observation},
     plan::Record,
 };
-use osmoda_ledger::EntryRef;
+use osmoda_ledger::{Cause, EntryRef};
 use osmoda_nix::profiles::Profiles;
 use osmoda_runtime::Runtime;
 use serde_json::Value;
@@ -184,7 +184,12 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
             let instance = instances
                 .iter()
                 .find(|i| i.agent == name && intent.invocation == Some(i.invocation));
-            let observed = state.observe(&name, &*self.runtime, &*self.profiles);
+            let observed = state.observe(
+                &name,
+                &*self.runtime,
+                &*self.profiles,
+                self.detectors.board(),
+            );
             let events = match intent.action {
                 ActionKind::Start => close_start(&mut state.memory, &intent, instance),
                 ActionKind::Stop => close_stop(&mut state.memory, &intent, instance),
@@ -205,7 +210,8 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
                 })
                 .collect();
             let encoded = encode(&state.memory);
-            self.turn.records(&name, Some(&intent.reference), &records);
+            let root = Cause::Known(intent.reference.clone());
+            self.turn.records(&name, Some(root), &records);
             self.turn.put(agent_key(&name), encoded);
         }
         Ok(())

@@ -7,7 +7,7 @@ use osmoda_core::{
     name::AgentName,
     plan::Record,
 };
-use osmoda_ledger::{Cause, Commit, Draft, EntryRef, IncidentRef, StateChange};
+use osmoda_ledger::{Cause, Commit, Draft, IncidentRef, StateChange};
 use serde_json::{Map, Value};
 
 /// Key of an agent's memory in the state table.
@@ -36,32 +36,29 @@ impl Turn {
 
     /// Adds the records of one agent: the first is caused by what this turn already says of
     /// the agent, else by `root`; each other by the one before it. Gives the first one's index.
-    pub fn records(
-        &mut self,
-        agent: &AgentName,
-        root: Option<&EntryRef>,
-        records: &[Record],
-    ) -> usize {
+    pub fn records(&mut self, agent: &AgentName, root: Option<Cause>, records: &[Record]) -> usize {
         let first = self.drafts.len();
         for (n, record) in records.iter().enumerate() {
             let cause = match self.last_of.get(agent) {
                 Some(last) => Some(Cause::InCommit(*last)),
-                None => root.cloned().map(Cause::Known),
+                None => root.clone(),
             };
-            // An outcome's first cause is its intent, whatever else the turn says.
-            let cause = match root {
-                Some(root) if n == 0 && is_outcome(&record.event) => {
-                    Some(Cause::Known(root.clone()))
+            // Whatever else the turn says: an outcome's first cause is its intent, and what a
+            // dependency's failure explains points to that failure.
+            let cause = match &root {
+                Some(root) if n == 0 && (is_outcome(&record.event) || is_effect(&record.event)) => {
+                    Some(root.clone())
                 }
                 _ => cause,
             };
             let incident = record.incident.clone();
+            let causes = cause.into_iter().collect();
             self.push(
                 Some(agent),
                 Actor::Reconciler,
                 &record.event,
                 incident,
-                cause.into_iter().collect(),
+                causes,
             );
         }
         first
@@ -112,6 +109,10 @@ impl Turn {
 
 fn is_outcome(event: &Event) -> bool {
     matches!(event, Event::ActionSucceeded(_) | Event::ActionFailed(_))
+}
+
+fn is_effect(event: &Event) -> bool {
+    matches!(event, Event::FailureDetected(failure) if !failure.because_of.is_empty())
 }
 
 /// The body of an entry; fields without a value are left out.

@@ -12,6 +12,7 @@
 pub mod clock;
 pub mod fault;
 pub mod script;
+mod senses;
 mod world;
 
 use std::{sync::Arc, time::Duration};

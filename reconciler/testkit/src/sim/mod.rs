@@ -183,6 +183,7 @@ impl Simulation {
             }),
             profiles: Arc::clone(&self.profiles),
             journal: self.disk.clone(),
+            senses: Arc::new(self.world.clone()),
             clock: Arc::clone(&self.clock) as Arc<dyn Clock>,
             ids: Box::new(move || InvocationId(random.u128(..).to_le_bytes())),
             offload: Offload::Inline,

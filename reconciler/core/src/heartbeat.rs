@@ -1,0 +1,229 @@
+//! What an agent says of itself, and how long its silence may last.
+//!
+//! The words are those of sd_notify(3); heartbeats read from output or from a file end up in
+//! the same state. Folding them in and judging the silence are pure; the notify socket and the
+//! watchers only bring the news.
+//!
+//! Invariants: a deadline never moves earlier through an extension; silence is judged only as
+//! far as somebody has really listened ([`Heartbeat::heard_until`]).
+
+use std::time::Duration;
+
+use crate::{
+    spec::{self, HeartbeatSource},
+    time::Mono,
+};
+
+/// Longest extension that one EXTEND_TIMEOUT_USEC grants.
+pub const EXTENSION_MAX: Duration = Duration::from_secs(3600);
+/// Shortest heartbeat timeout an agent may ask for with WATCHDOG_USEC.
+pub const TIMEOUT_MIN: Duration = Duration::from_millis(10);
+/// Most bytes kept of a STATUS=.
+pub const STATUS_MAX: usize = 512;
+
+/// One assignment of a notification (sd_notify(3)).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Notice {
+    /// `READY=1`: start-up, or a reload, is complete.
+    Ready,
+    /// `RELOADING=1`, which has to come with `MONOTONIC_USEC=`.
+    Reloading,
+    /// `STOPPING=1`: it is ending on its own.
+    Stopping,
+    /// `STATUS=`: what it is doing, for people.
+    Status(String),
+    /// `ERRNO=`: why it is about to fail (errno(3)).
+    Errno(i32),
+    /// `WATCHDOG=1`: it is alive.
+    Beat,
+    /// `WATCHDOG=trigger`: it asks to be treated as hung.
+    Trigger,
+    /// `WATCHDOG_USEC=`: its heartbeat timeout from now on.
+    Timeout(Duration),
+    /// `EXTEND_TIMEOUT_USEC=`: no deadline before this much time has passed.
+    Extend(Duration),
+}
+
+/// What has been heard of one instance.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Heartbeat {
+    /// When it said READY=1 first.
+    pub ready_at: Option<Mono>,
+    /// Since when it reloads.
+    pub reloading_since: Option<Mono>,
+    /// Since when it ends on its own.
+    pub stopping_since: Option<Mono>,
+    /// Its last STATUS=, at most [`STATUS_MAX`] bytes.
+    pub status: String,
+    /// Its last ERRNO=.
+    pub errno: Option<i32>,
+    /// Its last heartbeat.
+    pub last: Option<Mono>,
+    /// When it asked to be treated as hung.
+    pub triggered_at: Option<Mono>,
+    /// The timeout that it asked for itself.
+    pub timeout: Option<Duration>,
+    /// No deadline is due before this.
+    pub extended_until: Option<Mono>,
+    /// Output and File: until when somebody has looked. A notification is heard at once.
+    pub heard_until: Option<Mono>,
+}
+
+/// What its silence means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Silence {
+    /// Nothing: the deadline lies ahead.
+    Within {
+        /// The deadline.
+        deadline: Mono,
+    },
+    /// It hangs.
+    Overdue {
+        /// Last sign of life, or when the wait for one began.
+        since: Mono,
+        /// The deadline that passed.
+        deadline: Mono,
+    },
+}
+
+impl Heartbeat {
+    /// Folds a notice in.
+    pub fn hear(&mut self, notice: &Notice, now: Mono) {
+        match notice {
+            Notice::Ready => {
+                self.ready_at.get_or_insert(now);
+                self.reloading_since = None;
+            }
+            Notice::Reloading => self.reloading_since = Some(now),
+            Notice::Stopping => {
+                self.stopping_since.get_or_insert(now);
+            }
+            Notice::Status(text) => self.status = cut(text, STATUS_MAX).to_owned(),
+            Notice::Errno(errno) => self.errno = Some(*errno),
+            Notice::Beat => self.beat(now),
+            Notice::Trigger => {
+                self.triggered_at.get_or_insert(now);
+            }
+            Notice::Timeout(timeout) => {
+                self.timeout = Some((*timeout).max(TIMEOUT_MIN));
+                self.beat(now); // a new timeout runs from now, as in systemd
+            }
+            Notice::Extend(time) => {
+                let until = now.after((*time).min(EXTENSION_MAX));
+                self.extended_until = Some(self.extended_until.map_or(until, |at| at.max(until)));
+            }
+        }
+    }
+
+    /// A sign of life at `at`; one that is older than the last is no news.
+    pub fn beat(&mut self, at: Mono) {
+        self.last = Some(self.last.map_or(at, |last| last.max(at)));
+    }
+
+    /// `at`, or the end of an extension that reaches further.
+    pub fn extended(&self, at: Mono) -> Mono {
+        self.extended_until.map_or(at, |until| until.max(at))
+    }
+
+    /// Judges the silence since `armed_at`, when heartbeats began to be expected.
+    pub fn judge(&self, rules: &spec::Heartbeat, armed_at: Mono, now: Mono) -> Silence {
+        let since = self.last.map_or(armed_at, |last| last.max(armed_at));
+        if let Some(deadline) = self.triggered_at {
+            return Silence::Overdue { since, deadline };
+        }
+        let timeout = match rules.source {
+            HeartbeatSource::Notify => self.timeout.unwrap_or(rules.timeout.get()),
+            HeartbeatSource::Output | HeartbeatSource::File(_) => rules.timeout.get(),
+        };
+        let deadline = self.extended(since.after(timeout));
+        let heard_until = match rules.source {
+            HeartbeatSource::Notify => now,
+            HeartbeatSource::Output | HeartbeatSource::File(_) => {
+                self.heard_until.unwrap_or(armed_at)
+            }
+        };
+        if now.min(heard_until) >= deadline {
+            Silence::Overdue { since, deadline }
+        } else {
+            Silence::Within { deadline }
+        }
+    }
+}
+
+/// The longest beginning of `text` of at most `max` bytes that ends between characters.
+pub(crate) fn cut(text: &str, max: usize) -> &str {
+    &text[..text.floor_char_boundary(max)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::units::Period;
+
+    const S: u64 = 1_000_000;
+
+    fn rules(source: HeartbeatSource) -> spec::Heartbeat {
+        spec::Heartbeat {
+            source,
+            timeout: Period::secs(15),
+        }
+    }
+
+    fn overdue(heartbeat: &Heartbeat, source: HeartbeatSource, now: u64) -> bool {
+        let judged = heartbeat.judge(&rules(source), Mono(0), Mono(now));
+        matches!(judged, Silence::Overdue { .. })
+    }
+
+    #[test]
+    fn silence_is_a_hang_exactly_at_the_deadline() {
+        let mut heartbeat = Heartbeat::default();
+        heartbeat.hear(&Notice::Beat, Mono(2 * S));
+        assert!(!overdue(&heartbeat, HeartbeatSource::Notify, 17 * S - 1));
+        assert!(overdue(&heartbeat, HeartbeatSource::Notify, 17 * S));
+    }
+
+    #[test]
+    fn a_long_call_that_extends_its_deadline_is_not_a_hang_even_if_a_beat_follows() {
+        let mut heartbeat = Heartbeat::default();
+        heartbeat.hear(&Notice::Extend(Duration::from_secs(60)), Mono(S));
+        heartbeat.hear(&Notice::Beat, Mono(2 * S));
+        assert!(!overdue(&heartbeat, HeartbeatSource::Notify, 61 * S - 1));
+        assert!(overdue(&heartbeat, HeartbeatSource::Notify, 61 * S));
+    }
+
+    #[test]
+    fn an_extension_ends_after_an_hour_at_the_latest() {
+        let mut heartbeat = Heartbeat::default();
+        heartbeat.hear(&Notice::Extend(Duration::MAX), Mono(0));
+        assert!(!overdue(&heartbeat, HeartbeatSource::Notify, 3600 * S - 1));
+        assert!(overdue(&heartbeat, HeartbeatSource::Notify, 3600 * S));
+    }
+
+    #[test]
+    fn an_agent_may_change_its_own_timeout_and_ask_to_be_treated_as_hung() {
+        let mut heartbeat = Heartbeat::default();
+        heartbeat.hear(&Notice::Timeout(Duration::from_secs(1)), Mono(5 * S));
+        assert!(!overdue(&heartbeat, HeartbeatSource::Notify, 6 * S - 1));
+        assert!(overdue(&heartbeat, HeartbeatSource::Notify, 6 * S));
+        heartbeat.hear(&Notice::Beat, Mono(6 * S));
+        heartbeat.hear(&Notice::Trigger, Mono(6 * S));
+        assert!(overdue(&heartbeat, HeartbeatSource::Notify, 6 * S));
+    }
+
+    #[test]
+    fn output_is_judged_only_as_far_as_somebody_has_looked() {
+        let mut heartbeat = Heartbeat::default();
+        assert!(!overdue(&heartbeat, HeartbeatSource::Output, 99 * S));
+        heartbeat.heard_until = Some(Mono(15 * S));
+        assert!(overdue(&heartbeat, HeartbeatSource::Output, 99 * S));
+        heartbeat.beat(Mono(14 * S));
+        assert!(!overdue(&heartbeat, HeartbeatSource::Output, 99 * S));
+    }
+
+    #[test]
+    fn a_status_is_cut_between_characters() {
+        let mut heartbeat = Heartbeat::default();
+        heartbeat.hear(&Notice::Status("ü".repeat(STATUS_MAX)), Mono(0));
+        assert_eq!(heartbeat.status, "ü".repeat(STATUS_MAX / 2));
+    }
+}

@@ -1,0 +1,241 @@
+//! Thresholds of probes: many answers in, one verdict out, with Kubernetes' meanings.
+//!
+//! Initially a liveness probe counts as succeeded, a readiness probe as failed, a startup probe
+//! as unknown. A verdict changes after as many equal answers in a row as its threshold asks
+//! for. After a liveness or startup probe has failed, it is not asked again before the next
+//! instance. When it is asked and who answers are no concern of the fold.
+
+use std::time::Duration;
+
+use crate::{
+    heartbeat::cut,
+    spec::{self, Probes},
+    time::Mono,
+};
+
+/// Failures in a row after which a liveness probe that serves as startup probe has failed.
+pub const LIVENESS_AS_STARTUP_FAILURES: u32 = 30;
+/// After a start, network probes are also tried this often ...
+pub const FAST_INTERVAL: Duration = Duration::from_millis(25);
+/// ... for this long, failures uncounted, so that health is seen at once.
+pub const FAST_FOR: Duration = Duration::from_secs(2);
+/// Most bytes kept of a probe's answer.
+pub const ANSWER_MAX: usize = 1024;
+
+/// Which of the three.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[allow(missing_docs)]
+pub enum ProbeKind {
+    Startup,
+    Readiness,
+    Liveness,
+}
+
+impl ProbeKind {
+    /// The field of `spec.probes`.
+    pub fn field(self) -> &'static str {
+        match self {
+            Self::Startup => "startup",
+            Self::Readiness => "readiness",
+            Self::Liveness => "liveness",
+        }
+    }
+}
+
+/// One answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// It is well.
+    Success,
+    /// It is not, or could not be asked; why, for people.
+    Failure(String),
+}
+
+/// What the answers so far amount to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum Verdict {
+    Unknown,
+    Success,
+    Failure,
+}
+
+/// The answers to one probe of one instance, folded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProbeState {
+    /// Which probe.
+    pub kind: ProbeKind,
+    /// What the answers amount to.
+    pub verdict: Verdict,
+    /// When the verdict became what it is.
+    pub since: Mono,
+    /// Equal answers in a row, the last one included.
+    pub run: u32,
+    /// When the first answer of the run was given.
+    pub run_since: Mono,
+    /// Why the last answer was a failure; empty after a success.
+    pub message: String,
+    last: Option<bool>,
+}
+
+impl ProbeState {
+    /// No answer yet.
+    pub fn new(kind: ProbeKind, now: Mono) -> Self {
+        let verdict = match kind {
+            ProbeKind::Startup => Verdict::Unknown,
+            ProbeKind::Readiness => Verdict::Failure,
+            ProbeKind::Liveness => Verdict::Success,
+        };
+        Self {
+            kind,
+            verdict,
+            since: now,
+            run: 0,
+            run_since: now,
+            message: String::new(),
+            last: None,
+        }
+    }
+
+    /// Whether it is asked no more before the next instance: a startup probe that has decided,
+    /// a liveness probe that has failed.
+    pub fn is_settled(&self) -> bool {
+        match self.kind {
+            ProbeKind::Startup => self.verdict != Verdict::Unknown,
+            ProbeKind::Readiness => false,
+            ProbeKind::Liveness => self.verdict == Verdict::Failure,
+        }
+    }
+
+    /// Folds an answer in; gives whether the verdict changed.
+    pub fn fold(&mut self, rules: &spec::Probe, answer: &Answer, now: Mono) -> bool {
+        if self.is_settled() {
+            return false;
+        }
+        let success = *answer == Answer::Success;
+        match answer {
+            Answer::Success => self.message.clear(),
+            Answer::Failure(why) => self.message = cut(why, ANSWER_MAX).to_owned(),
+        }
+        if self.last == Some(success) {
+            self.run = self.run.saturating_add(1);
+        } else {
+            self.last = Some(success);
+            self.run = 1;
+            self.run_since = now;
+        }
+        let (threshold, verdict) = match success {
+            true => (rules.success_threshold, Verdict::Success),
+            false => (rules.failure_threshold, Verdict::Failure),
+        };
+        if self.run < threshold || self.verdict == verdict {
+            return false;
+        }
+        self.verdict = verdict;
+        self.since = now;
+        true
+    }
+
+    /// Time from the end of one counted try to the next: shorter while failures add up to a
+    /// verdict.
+    pub fn interval(&self, rules: &spec::Probe) -> Duration {
+        let undecided = self.last == Some(false) && self.verdict != Verdict::Failure;
+        match undecided && self.kind != ProbeKind::Startup {
+            true => rules.retry_interval.get().min(rules.period.get()),
+            false => rules.period.get(),
+        }
+    }
+}
+
+impl Probes {
+    /// What gates the start: the startup probe, or else the liveness probe with more patience,
+    /// so that a slow starter is not killed.
+    pub fn gate(&self) -> Option<spec::Probe> {
+        self.startup.clone().or_else(|| {
+            self.liveness.clone().map(|liveness| spec::Probe {
+                failure_threshold: liveness.failure_threshold.max(LIVENESS_AS_STARTUP_FAILURES),
+                success_threshold: 1,
+                ..liveness
+            })
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::spec::ProbeCheck;
+
+    fn rules(successes: u32, failures: u32) -> spec::Probe {
+        let command = vec!["true".to_owned()];
+        let mut rules = spec::Probe::new(ProbeCheck::Exec { command });
+        rules.success_threshold = successes;
+        rules.failure_threshold = failures;
+        rules
+    }
+
+    /// Verdicts after each answer: `+` is a success, `-` a failure.
+    fn verdicts(kind: ProbeKind, rules: &spec::Probe, answers: &str) -> Vec<Verdict> {
+        let mut state = ProbeState::new(kind, Mono(0));
+        let mut fold = |answer| {
+            let answer = match answer {
+                '+' => Answer::Success,
+                _ => Answer::Failure("no".into()),
+            };
+            state.fold(rules, &answer, Mono(1));
+            state.verdict
+        };
+        answers.chars().map(&mut fold).collect()
+    }
+
+    use Verdict::{Failure as F, Success as S, Unknown as U};
+
+    #[test]
+    fn before_any_answer_liveness_is_well_readiness_is_not_and_startup_is_unknown() {
+        let initial = |kind| ProbeState::new(kind, Mono(0)).verdict;
+        assert_eq!(initial(ProbeKind::Liveness), S);
+        assert_eq!(initial(ProbeKind::Readiness), F);
+        assert_eq!(initial(ProbeKind::Startup), U);
+    }
+
+    #[test]
+    fn a_verdict_takes_as_many_equal_answers_in_a_row_as_its_threshold() {
+        let seen = verdicts(ProbeKind::Readiness, &rules(2, 3), "+-++--+---");
+        assert_eq!(seen, [F, F, F, S, S, S, S, S, S, F]);
+    }
+
+    #[test]
+    fn a_failed_liveness_probe_stays_failed_until_the_next_instance() {
+        let seen = verdicts(ProbeKind::Liveness, &rules(1, 3), "---++");
+        assert_eq!(seen, [S, S, F, F, F]);
+    }
+
+    #[test]
+    fn a_startup_probe_decides_once() {
+        assert_eq!(
+            verdicts(ProbeKind::Startup, &rules(1, 2), "-+--"),
+            [U, S, S, S]
+        );
+        assert_eq!(verdicts(ProbeKind::Startup, &rules(1, 2), "--+"), [U, F, F]);
+    }
+
+    #[test]
+    fn a_liveness_probe_without_a_startup_probe_gates_the_start_with_patience() {
+        let mut probes = Probes {
+            liveness: Some(rules(1, 3)),
+            ..Probes::default()
+        };
+        assert_eq!(probes.gate().unwrap().failure_threshold, 30);
+        probes.startup = Some(rules(1, 7));
+        assert_eq!(probes.gate().unwrap().failure_threshold, 7);
+    }
+
+    #[test]
+    fn after_a_first_failure_the_next_tries_come_sooner() {
+        let rules = rules(1, 3);
+        let mut state = ProbeState::new(ProbeKind::Liveness, Mono(0));
+        assert_eq!(state.interval(&rules), rules.period.get());
+        state.fold(&rules, &Answer::Failure("no".into()), Mono(1));
+        assert_eq!(state.interval(&rules), rules.retry_interval.get());
+    }
+}

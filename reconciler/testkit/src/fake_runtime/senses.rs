@@ -1,0 +1,36 @@
+//! What detectors are told of the fake world.
+
+use std::io;
+
+use osmoda_core::{
+    name::AgentName, observed::InvocationId, probe::Answer, resources::Usage,
+    spec::HeartbeatSource, time::Mono,
+};
+use osmoda_node::detect::{Asked, Question, Senses};
+
+use super::World;
+
+impl Senses for World {
+    fn check(&self, question: Question) -> Asked<Answer> {
+        let alive = self.alive(&question.agent.name) > 0;
+        Box::pin(async move {
+            match alive {
+                true => Answer::Success,
+                false => Answer::Failure("nobody lives there".into()),
+            }
+        })
+    }
+
+    fn usage(&self, _: AgentName, _: InvocationId) -> Asked<io::Result<Usage>> {
+        Box::pin(async { Ok(Usage::default()) })
+    }
+
+    fn last_sign(
+        &self,
+        _: AgentName,
+        _: InvocationId,
+        _: HeartbeatSource,
+    ) -> Asked<io::Result<Option<Mono>>> {
+        Box::pin(async { Ok(None) })
+    }
+}
