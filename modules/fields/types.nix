@@ -305,6 +305,8 @@ rec {
     types.addCheck (types.attrsOf elem) (value: isAttrs value && lib.all key.check (builtins.attrNames value))
     // {
       description = "map from ${key.description} to ${elem.description}";
+      # The module system rebuilds types that hold submodules; the check must survive it.
+      substSubModules = modules: mapOf key (elem.substSubModules modules);
       schema = {
         type = "object";
         propertyNames = key.schema;
