@@ -35,6 +35,7 @@ pub mod timeline;
 pub mod tlog;
 pub mod tlog_proof;
 pub mod verify;
+pub mod witness;
 pub mod writer;
 
 pub use canonical::canonical_manifest;

@@ -154,6 +154,11 @@ impl Note {
         Ok(())
     }
 
+    /// Drops the signature lines that `wanted` does not want.
+    pub fn keep(&mut self, wanted: impl FnMut(&Signature) -> bool) {
+        self.signatures.retain(wanted);
+    }
+
     /// Checks every signature that bears name and id of one of `keys`, and gives those that
     /// are right, one for each key and time. Signatures of other keys are passed over.
     ///
