@@ -18,7 +18,7 @@ use crate::{
     plan::{View, micros, millis},
     probe::{ProbeState, Verdict},
     resources::{Excess, Trajectory},
-    spec::{self, AgentSpec, HeartbeatSource},
+    spec::{AgentSpec, HeartbeatSource},
     time::Mono,
 };
 
@@ -156,10 +156,6 @@ pub fn judge(view: &View<'_>) -> Health {
     judging.readiness();
     if known {
         judging.faults();
-        if !view.unmet.is_empty() {
-            let own = |fault: &Fault| !fault.kind.may_be_a_dependencys();
-            judging.health.fault = judging.health.fault.filter(own);
-        }
     }
     judging.health
 }
@@ -178,18 +174,15 @@ impl Judging<'_> {
         self.view.memory.started == Some(self.instance.invocation)
     }
 
-    fn speaks(&self) -> bool {
-        let heartbeat = self.spec.heartbeat.as_ref();
-        heartbeat.is_some_and(|heartbeat| heartbeat.source == HeartbeatSource::Notify)
-    }
-
     fn readiness(&mut self) {
         let waiting = self.waits_for();
         self.health.started = waiting.is_none();
         self.health.waiting = waiting.or_else(|| self.not_ready());
         self.health.ready = self.health.waiting.is_none();
         if self.health.ready {
-            self.health.ready_since = became_ready(self.spec, self.instance, Some(self.vitals));
+            let vitals = Some(self.vitals);
+            self.health.ready_since =
+                became_ready(self.spec, self.instance, vitals, self.was_started());
         }
     }
 
@@ -198,7 +191,7 @@ impl Judging<'_> {
             return None;
         }
         let heartbeat = &self.vitals.heartbeat;
-        if self.speaks() && heartbeat.ready_at.is_none() {
+        if speaks(self.spec) && heartbeat.ready_at.is_none() {
             return Some(("NotNotified", "it has not said READY=1 yet".to_owned()));
         }
         let passed = |probe: &ProbeState| probe.verdict == Verdict::Success;
@@ -238,13 +231,16 @@ impl Judging<'_> {
     }
 
     fn faults(&mut self) {
-        let fault = self
-            .ending()
-            .or_else(|| self.hang())
-            .or_else(|| self.slow_start())
-            .or_else(|| self.failed_probe())
-            .or_else(|| self.excess());
-        self.health.fault = fault;
+        let found = [
+            self.ending(),
+            self.hang(),
+            self.slow_start(),
+            self.failed_probe(),
+            self.excess(),
+        ];
+        let explained = !self.view.unmet.is_empty();
+        let own = |fault: &Fault| !(explained && fault.kind.may_be_a_dependencys());
+        self.health.fault = found.into_iter().flatten().find(own);
     }
 
     fn wake(&mut self, at: Mono) {
@@ -329,7 +325,7 @@ impl Judging<'_> {
 
     fn slow_start(&mut self) -> Option<Fault> {
         let heartbeat = &self.vitals.heartbeat;
-        if self.was_started() || !self.speaks() || heartbeat.ready_at.is_some() {
+        if self.was_started() || !speaks(self.spec) || heartbeat.ready_at.is_some() {
             return None;
         }
         let limit = self.spec.rollout.progress_deadline.get();
@@ -451,33 +447,41 @@ impl Judging<'_> {
 
 /// Whether anything but its process shows that an agent is well.
 pub fn can_be_verified(spec: &AgentSpec) -> bool {
-    let speaks = |heartbeat: &spec::Heartbeat| heartbeat.source == HeartbeatSource::Notify;
-    spec.heartbeat.as_ref().is_some_and(speaks)
-        || spec.probes.gate().is_some()
-        || spec.probes.readiness.is_some()
+    speaks(spec) || spec.probes.gate().is_some() || spec.probes.readiness.is_some()
 }
 
 /// When the instance became ready last, going by what its detectors knew last; `None`: it did
-/// not, or nobody knows.
+/// not, or nobody knows. `started`: an earlier daemon saw its start complete.
 pub fn became_ready(
     spec: &AgentSpec,
     instance: &Instance,
     vitals: Option<&Vitals>,
+    started: bool,
 ) -> Option<Mono> {
     if !can_be_verified(spec) {
         return Some(instance.started_at);
     }
     let vitals = vitals?;
-    let mut since = instance
-        .started_at
-        .max(vitals.heartbeat.ready_at.unwrap_or_default());
-    for probe in [&vitals.startup, &vitals.readiness].into_iter().flatten() {
+    let mut since = instance.started_at;
+    match vitals.heartbeat.ready_at {
+        Some(at) => since = since.max(at),
+        None if speaks(spec) && !started => return None,
+        None => {}
+    }
+    let gate = vitals.startup.as_ref().filter(|_| !started);
+    for probe in [gate, vitals.readiness.as_ref()].into_iter().flatten() {
         if probe.verdict != Verdict::Success {
             return None;
         }
         since = since.max(probe.since);
     }
     Some(since)
+}
+
+/// Whether it is expected to speak sd_notify(3).
+fn speaks(spec: &AgentSpec) -> bool {
+    let heartbeat = spec.heartbeat.as_ref();
+    heartbeat.is_some_and(|heartbeat| heartbeat.source == HeartbeatSource::Notify)
 }
 
 impl FaultFacts {

@@ -98,6 +98,7 @@ impl Projection {
                 agent,
             } => {
                 let pid = 1; // a number nobody looks at
+                self.observed.vitals = None;
                 self.observed.instance = Observation::Known(Some(Instance {
                     agent: agent.name.clone(),
                     invocation: *invocation,

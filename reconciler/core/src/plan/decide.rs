@@ -163,7 +163,10 @@ impl Drafting<'_, '_> {
             return;
         }
         let healthy_for = self.healthy_for(instance, exit.at);
-        let decision = self.schedule_restart(exit.at, healthy_for);
+        let decision = match self.view.unmet.is_empty() {
+            true => self.schedule_restart(exit.at, healthy_for),
+            false => self.restart_with_dependency(),
+        };
         failure.restart_after_ms = decision.map(|(delay_ms, _)| delay_ms);
         self.failed(failure, exit.at, decision);
     }
@@ -173,7 +176,10 @@ impl Drafting<'_, '_> {
             return;
         }
         let now = self.view.now;
-        let decision = self.schedule_restart(now, Duration::ZERO);
+        let decision = match self.view.unmet.is_empty() {
+            true => self.schedule_restart(now, Duration::ZERO),
+            false => self.restart_with_dependency(),
+        };
         let failure = FailureDetected {
             reason: "Vanished",
             message: "the runtime no longer knows the instance that was running".to_owned(),
@@ -261,10 +267,11 @@ impl Drafting<'_, '_> {
     /// How long the instance had been ready at `end`.
     fn healthy_for(&self, instance: &Instance, end: Mono) -> Duration {
         let vitals = self.view.observed.vitals.as_ref();
+        let started = self.memory.started == Some(instance.invocation);
         let since = self
             .view
             .rules()
-            .and_then(|spec| became_ready(spec, instance, vitals));
+            .and_then(|spec| became_ready(spec, instance, vitals, started));
         since.map_or(Duration::ZERO, |since| end.since(since))
     }
 
@@ -281,15 +288,10 @@ impl Drafting<'_, '_> {
     }
 
     /// Sets the time of the next start; gives the wait in milliseconds and whether the budget
-    /// was spent by this end. A failure that a dependency explains spends nothing: the agent is
-    /// held until the dependency is back.
+    /// was spent by this end.
     fn schedule_restart(&mut self, ended_at: Mono, healthy_for: Duration) -> Option<(u64, bool)> {
         let rules = &self.view.rules()?.restart;
-        if !self.view.unmet.is_empty() {
-            self.memory.next_start_at = None;
-            self.memory.restarts += 1;
-            return None;
-        }
+
         let draw = self.view.fresh.draw();
         let decision = self
             .memory
@@ -298,6 +300,14 @@ impl Drafting<'_, '_> {
         self.memory.next_start_at = Some(ended_at.after(decision.delay));
         self.memory.restarts += 1;
         Some((millis(decision.delay), decision.escalate))
+    }
+
+    /// A failure that a dependency explains spends no budget: the agent is held until the
+    /// dependency is back.
+    fn restart_with_dependency(&mut self) -> Option<(u64, bool)> {
+        self.memory.next_start_at = None;
+        self.memory.restarts += 1;
+        None
     }
 
     fn failed(
