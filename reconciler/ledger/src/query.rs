@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use osmoda_core::digest::Digest;
-use rusqlite::{Connection, params, types::ValueRef};
+use rusqlite::{Connection, OptionalExtension as _, params, types::ValueRef};
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::{audit::Row, entry::Envelope, error::ReadError};
+use crate::{audit::Row, entry::Envelope, error::ReadError, store::SignedAt};
 
 /// Most rows that one query by agent looks at; a caller that wants more goes on from
 /// [`AgentPage::reached`].
@@ -101,6 +101,24 @@ fn blob(value: ValueRef<'_>) -> &[u8] {
 pub(crate) fn chain_after(connection: &Connection, seq: u64) -> rusqlite::Result<Digest> {
     let select = "SELECT chain FROM entry WHERE seq = ?1";
     connection.query_row(select, [seq], |row| row.get(0).map(Digest))
+}
+
+/// The last stored checkpoint of at most `size` entries, or of all: in short, and its note.
+pub(crate) fn last_checkpoint(
+    connection: &Connection,
+    size: Option<u64>,
+) -> rusqlite::Result<Option<(SignedAt, String)>> {
+    let size = size.map_or(i64::MAX, |size| i64::try_from(size).unwrap_or(i64::MAX));
+    let select = "SELECT size, signed_at, note FROM checkpoint WHERE size <= ?1 \
+                  ORDER BY size DESC LIMIT 1";
+    let read = |row: &rusqlite::Row<'_>| {
+        let at = SignedAt {
+            size: row.get(0)?,
+            signed_at: row.get(1)?,
+        };
+        Ok((at, row.get(2)?))
+    };
+    connection.query_row(select, [size], read).optional()
 }
 
 /// At most `limit` entries from `from` on, oldest first.

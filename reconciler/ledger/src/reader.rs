@@ -2,14 +2,34 @@
 
 use std::{collections::BTreeMap, fs, path::Path};
 
+use osmoda_core::digest::Digest;
 use rusqlite::{Connection, OpenFlags, config::DbConfig};
 
 use crate::{
+    anchor,
+    checkpoint::{Checkpoint, CheckpointError},
     error::ReadError,
+    note::Note,
+    proof,
     query::{self, AgentPage, Record},
-    store::{Head, read_log, schema},
+    store::{Head, read_log, schema, tree::Nodes},
     tlog::{self, Frontier},
+    tlog_proof::TlogProof,
 };
+
+/// Why an entry cannot be proved.
+#[derive(Debug, thiserror::Error)]
+pub enum ProveError {
+    /// There is none.
+    #[error("there is no entry {0}")]
+    NoEntry(u64),
+    /// No checkpoint covers it yet.
+    #[error("no checkpoint covers entry {0} yet")]
+    Unsigned(u64),
+    /// The ledger cannot be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+}
 
 /// A read-only connection. It blocks; call it from where blocking is allowed.
 pub struct Reader {
@@ -39,14 +59,82 @@ impl Reader {
             0 => tlog::chain_start(&origin),
             _ => query::chain_after(&snapshot, size - 1)?,
         };
+        let anchors = anchor::read_all(&query::state(&snapshot, anchor::STATE_PREFIX)?);
+        let signed = query::last_checkpoint(&snapshot, None)?;
         Ok(Head {
             root: frontier.root(),
             origin,
             size,
             chain,
-            checkpoint: None,
-            unanchored: size,
+            checkpoint: signed.map(|(at, _)| at),
+            unanchored: size - anchor::anchored_size(&anchors, size),
         })
+    }
+
+    /// The note of the last checkpoint that covers at most `size` entries, or of the last one.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub fn checkpoint(&self, size: Option<u64>) -> Result<Option<String>, ReadError> {
+        let found = query::last_checkpoint(&self.connection, size)?;
+        Ok(found.map(|(_, note)| note))
+    }
+
+    /// Proof that the entry `seq` is in the log that the last stored checkpoint is about, with
+    /// the entry's bytes as extra data, if it still has them.
+    ///
+    /// # Errors
+    /// [`ProveError`].
+    pub fn prove(&self, seq: u64) -> Result<TlogProof, ProveError> {
+        let snapshot = self
+            .connection
+            .unchecked_transaction()
+            .map_err(ReadError::from)?;
+        let found = query::entries(&snapshot, seq, 1)?.into_iter().next();
+        let record = found
+            .filter(|record| record.seq == seq)
+            .ok_or(ProveError::NoEntry(seq))?;
+        let signed = query::last_checkpoint(&snapshot, None).map_err(ReadError::from)?;
+        let (_, note) = signed
+            .filter(|(at, _)| at.size > seq)
+            .ok_or(ProveError::Unsigned(seq))?;
+        let note =
+            Note::parse(note.as_bytes()).map_err(|error| ReadError::Damaged(error.to_string()))?;
+        let checkpoint: Checkpoint = note
+            .text()
+            .parse()
+            .map_err(|error: CheckpointError| ReadError::Damaged(error.to_string()))?;
+        let proof = TlogProof {
+            index: seq,
+            hashes: proof::inclusion(seq, checkpoint.size, &mut Nodes(&snapshot))?,
+            note,
+            extra: record.entry,
+        };
+        // Rows that are kept only to be fast may be wrong; a wrong proof is not given away.
+        let (size, root) = (checkpoint.size, &checkpoint.root);
+        proof::verify_inclusion(&record.leaf, seq, size, &proof.hashes, root).map_err(|error| {
+            ReadError::Damaged(format!("its tree is not that of its entries: {error}"))
+        })?;
+        Ok(proof)
+    }
+
+    /// What shows that the log of `new` entries grew out of that of `old`. Empty if `old` is 0
+    /// or not smaller.
+    ///
+    /// # Errors
+    /// [`ReadError`], also if the log has fewer entries.
+    pub fn consistency(&self, old: u64, new: u64) -> Result<Vec<Digest>, ReadError> {
+        let snapshot = self.connection.unchecked_transaction()?;
+        proof::consistency(old, new, &mut Nodes(&snapshot))
+    }
+
+    /// Root of the tree over the first `size` entries.
+    ///
+    /// # Errors
+    /// [`ReadError`], also if the log has fewer entries.
+    pub fn root(&self, size: u64) -> Result<Digest, ReadError> {
+        let snapshot = self.connection.unchecked_transaction()?;
+        proof::root(size, &mut Nodes(&snapshot))
     }
 
     /// At most `limit` entries from `from` on, oldest first.

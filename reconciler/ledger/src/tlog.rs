@@ -59,10 +59,17 @@ impl Frontier {
 
     /// Appends a leaf: one hash on average, log2(size) at most.
     pub fn push(&mut self, leaf: Digest) {
+        self.push_each(leaf, |_, _| ());
+    }
+
+    /// Appends a leaf, and tells `seen` level and root of every perfect subtree that it
+    /// completes, from level 1 on.
+    pub(crate) fn push_each(&mut self, leaf: Digest, mut seen: impl FnMut(u32, &Digest)) {
         let mut carried = leaf;
-        for _ in 0..self.size.trailing_ones() {
+        for level in 1..=self.size.trailing_ones() {
             if let Some(left) = self.peaks.pop() {
                 carried = node(&left, &carried);
+                seen(level, &carried);
             }
         }
         self.peaks.push(carried);

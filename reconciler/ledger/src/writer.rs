@@ -6,14 +6,19 @@
 //! [`QUEUE_MAX`]; beyond that, [`Ledger::append`] waits for room.
 //!
 //! When nothing has come for [`IDLE`], the writer moves the write-ahead log into the database,
-//! so that no commit has to pay for it.
+//! so that no commit has to pay for it. Between turns it signs what is due
+//! ([`crate::sign`]); what operators ask of the ledger itself is in [`crate::operate`].
 
 use std::{
     collections::VecDeque,
     path::{Path, PathBuf},
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+        mpsc,
+    },
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
@@ -23,6 +28,7 @@ use crate::{
     entry::{Appended, Commit},
     error::{CommitError, OpenError, ReadError},
     reader::Reader,
+    sign::{Signed, desk::Desk},
     store::{Head, OpenOptions, Opened, Position, Store},
 };
 
@@ -50,6 +56,10 @@ struct Shared {
     room: Arc<Semaphore>,
     position: Mutex<Position>,
     size: watch::Sender<u64>,
+    /// The last checkpoint that is stored.
+    signed: watch::Sender<Option<Arc<Signed>>>,
+    /// Entries that an anchor vouches for.
+    anchored: AtomicU64,
     /// Becomes true when the writer has closed the file.
     ended: watch::Sender<bool>,
 }
@@ -57,6 +67,7 @@ struct Shared {
 #[derive(Default)]
 struct Queue {
     requests: VecDeque<Request>,
+    tasks: VecDeque<Task>,
     closed: bool,
 }
 
@@ -65,6 +76,9 @@ struct Request {
     answer: oneshot::Sender<Answer>,
     _room: OwnedSemaphorePermit,
 }
+
+/// Something that is done with the store itself, between two commits.
+type Task = Box<dyn FnOnce(&mut Store) + Send>;
 
 struct Closer(Arc<Shared>);
 
@@ -109,6 +123,8 @@ impl Ledger {
             room: Arc::new(Semaphore::new(QUEUE_MAX)),
             size: watch::Sender::new(position.frontier.size()),
             position: Mutex::new(position),
+            signed: watch::Sender::new(store.last_checkpoint()),
+            anchored: AtomicU64::new(store.anchored()),
             ended: watch::Sender::new(false),
         });
         let writer = Arc::clone(&shared);
@@ -145,7 +161,50 @@ impl Ledger {
 
     /// The log as of the last commit that was answered, or a later one.
     pub fn head(&self) -> Head {
-        lock(&self.shared.position).head(&self.shared.origin)
+        let head = lock(&self.shared.position).head(&self.shared.origin);
+        let signed = self
+            .shared
+            .signed
+            .borrow()
+            .as_ref()
+            .map(|signed| signed.at());
+        let anchored = self.shared.anchored.load(Ordering::Relaxed);
+        Head {
+            checkpoint: signed,
+            unanchored: head.size.saturating_sub(anchored),
+            ..head
+        }
+    }
+
+    /// The last checkpoint that is stored, and each one from now on.
+    pub fn checkpoints(&self) -> watch::Receiver<Option<Arc<Signed>>> {
+        self.shared.signed.subscribe()
+    }
+
+    /// Takes note that an anchor vouches for the first `size` entries, for [`Ledger::head`].
+    pub fn set_anchored(&self, size: u64) {
+        self.shared.anchored.fetch_max(size, Ordering::Relaxed);
+    }
+
+    /// Does something with the store itself, on the writer's thread, and waits for the result:
+    /// call it from where blocking is allowed. `None` if the ledger was closed.
+    pub(crate) fn with_store<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Store) -> T + Send + 'static,
+    ) -> Option<T> {
+        let (answer, answered) = mpsc::sync_channel(1);
+        let task = Box::new(move |store: &mut Store| {
+            // Who no longer waits does not want to know.
+            let _ = answer.send(work(store));
+        });
+        let mut queue = lock(&self.shared.queue);
+        if queue.closed {
+            return None;
+        }
+        queue.tasks.push_back(task);
+        drop(queue);
+        self.shared.wake.notify_one();
+        answered.recv().ok()
     }
 
     /// Name of the log, `NODE/osmoda/LOGID`.
@@ -189,7 +248,9 @@ impl Ledger {
 /// What the writer does next.
 enum Next {
     Write(Vec<Request>),
+    Do(Task),
     TidyUp,
+    Attend,
     End,
 }
 
@@ -217,43 +278,66 @@ impl Shared {
         // that it goes last: the store is closed by then.
         let _ended = OnDrop(self);
         let mut store = store;
+        let mut desk = Desk::new(Instant::now());
         loop {
-            match self.next(store.wal_is_long()) {
+            let attend = desk.attend(&mut store, Instant::now());
+            self.publish(&store);
+            let untidy = store.wal_is_long() || store.has_pending_checkpoint();
+            match self.next(untidy, attend) {
                 Next::Write(requests) => self.write_group(&mut store, requests),
-                Next::TidyUp => {
-                    if let Err(error) = store.move_wal() {
-                        tracing::warn!(%error, "write-ahead log of the ledger stays long");
-                    }
-                }
-                Next::End => return,
+                Next::Do(task) => task(&mut store),
+                Next::TidyUp => tidy_up(&mut store),
+                Next::Attend => {}
+                Next::End => return sign_off(&mut store),
             }
         }
     }
 
-    /// Waits for requests; with `untidy`, for [`IDLE`] at most.
-    fn next(&self, untidy: bool) -> Next {
+    /// Waits for requests; with `untidy`, for [`IDLE`] at most, and never beyond `attend`.
+    fn next(&self, untidy: bool, attend: Option<Instant>) -> Next {
+        let idle = untidy.then(|| Instant::now() + IDLE);
         let mut queue = lock(&self.queue);
         loop {
+            if let Some(task) = queue.tasks.pop_front() {
+                return Next::Do(task);
+            }
             if !queue.requests.is_empty() {
                 return Next::Write(queue.requests.drain(..).collect());
             }
             if queue.closed {
                 return Next::End;
             }
-            if !untidy {
-                queue = self
-                    .wake
-                    .wait(queue)
-                    .unwrap_or_else(PoisonError::into_inner);
+            let Some(until) = idle.into_iter().chain(attend).min() else {
+                let woken = self.wake.wait(queue);
+                queue = woken.unwrap_or_else(PoisonError::into_inner);
                 continue;
+            };
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return if idle == Some(until) {
+                    Next::TidyUp
+                } else {
+                    Next::Attend
+                };
             }
-            let waited = self.wake.wait_timeout(queue, IDLE);
-            let (woken, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
-            queue = woken;
-            if timeout.timed_out() && queue.requests.is_empty() {
-                return Next::TidyUp;
-            }
+            let woken = self.wake.wait_timeout(queue, left);
+            queue = woken.unwrap_or_else(PoisonError::into_inner).0;
         }
+    }
+
+    /// Tells readers of the handle how the store stands.
+    fn publish(&self, store: &Store) {
+        let size = store.position().frontier.size();
+        if *self.size.borrow() != size {
+            *lock(&self.position) = store.position().clone();
+            self.size.send_replace(size);
+        }
+        let signed = store.last_checkpoint();
+        self.signed.send_if_modified(|known| {
+            let same = known.as_ref().map(Arc::as_ptr) == signed.as_ref().map(Arc::as_ptr);
+            *known = signed;
+            !same
+        });
     }
 
     fn write_group(&self, store: &mut Store, requests: Vec<Request>) {
@@ -290,13 +374,38 @@ fn commit_group(store: &mut Store, commits: &[Commit]) -> Vec<Answer> {
     }
 }
 
+/// What is done when nothing else is.
+fn tidy_up(store: &mut Store) {
+    if let Err(error) = store.store_checkpoint() {
+        tracing::warn!(%error, "a checkpoint of the ledger waits to be stored");
+    }
+    if store.wal_is_long()
+        && let Err(error) = store.move_wal()
+    {
+        tracing::warn!(%error, "write-ahead log of the ledger stays long");
+    }
+}
+
+/// Signs what no checkpoint covers yet, so that a log that was closed in good order is signed
+/// to its end.
+fn sign_off(store: &mut Store) {
+    if store.unsigned().is_some_and(|(entries, _)| entries > 0)
+        && let Err(error) = store.checkpoint()
+    {
+        tracing::warn!(%error, "the last entries of the ledger are not signed");
+    }
+}
+
 /// Says that the writer has ended, after its store is closed.
 struct OnDrop<'a>(&'a Shared);
 
 impl Drop for OnDrop<'_> {
     fn drop(&mut self) {
         self.0.close();
-        lock(&self.0.queue).requests.clear();
+        let mut queue = lock(&self.0.queue);
+        queue.requests.clear();
+        queue.tasks.clear();
+        drop(queue);
         self.0.ended.send_replace(true);
     }
 }

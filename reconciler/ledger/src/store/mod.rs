@@ -11,10 +11,13 @@
 //! Where to start: [`Store::open_or_reset`] in `open`, then [`Store::commit`].
 
 mod batch;
+mod drop;
 mod open;
 mod reset;
 pub(crate) mod schema;
+mod signing;
 mod tail;
+pub(crate) mod tree;
 
 use std::{
     collections::BTreeMap,
@@ -36,12 +39,16 @@ use crate::{
     ids::{IdSource, RandomIds},
     query::{self, Record},
     scrub::Scrubber,
+    sign::{LogSigner, SigningOptions},
     tlog::Frontier,
 };
 
+pub(crate) use self::drop::prunable;
+pub use self::drop::{DropError, Dropped};
 pub use self::open::Opened;
 pub(crate) use self::open::{is_origin, sync_directory};
 pub use self::reset::Reset;
+pub use self::signing::SignError;
 pub use self::tail::CHECKED_AT_START;
 pub(crate) use self::tail::read_log;
 
@@ -68,10 +75,12 @@ pub struct OpenOptions {
     pub scrubber: Arc<Scrubber>,
     /// When a commit counts as written.
     pub synchronous: Synchronous,
+    /// The key that signs checkpoints; without it, none are signed.
+    pub signing: Option<SigningOptions>,
 }
 
 impl OpenOptions {
-    /// Random ids, a new scrubber, durable commits.
+    /// Random ids, a new scrubber, durable commits, no checkpoints.
     pub fn new(node: impl Into<String>, clock: Arc<dyn Clock>) -> Self {
         Self {
             node: node.into(),
@@ -79,6 +88,7 @@ impl OpenOptions {
             ids: Box::new(RandomIds::default()),
             scrubber: Arc::new(Scrubber::new()),
             synchronous: Synchronous::Full,
+            signing: None,
         }
     }
 }
@@ -141,6 +151,9 @@ pub struct Store {
     position: Position,
     /// About how many pages the write-ahead log has grown by since it was last moved.
     wal_pages: u64,
+    signer: Option<LogSigner>,
+    /// Why there is no signer although one was asked for.
+    key_problem: Option<String>,
 }
 
 /// Size of a database page, in bytes (SQLite's default).
@@ -172,9 +185,13 @@ impl Store {
         let transaction = self
             .connection
             .transaction_with_behavior(TransactionBehavior::Immediate)?;
-        insert(&transaction, &batch)?;
+        insert(&transaction, &self.position.frontier, &batch)?;
         change_state(&transaction, changes)?;
+        signing::insert(&transaction, self.signer.as_ref())?;
         transaction.commit()?;
+        if let Some(signer) = &mut self.signer {
+            signer.settle();
+        }
         self.wal_pages += PAGES_PER_COMMIT + batch.bytes() / PAGE;
         self.position = batch.position;
         Ok(appended)
@@ -182,7 +199,11 @@ impl Store {
 
     /// The log as it stands.
     pub fn head(&self) -> Head {
-        self.position.head(&self.author.origin)
+        let signed = self.last_checkpoint();
+        Head {
+            checkpoint: signed.map(|signed| signed.at()),
+            ..self.position.head(&self.author.origin)
+        }
     }
 
     /// Name of the log, `NODE/osmoda/LOGID`.
@@ -243,7 +264,7 @@ impl Store {
     }
 }
 
-fn insert(transaction: &Transaction<'_>, batch: &Batch) -> rusqlite::Result<()> {
+fn insert(transaction: &Transaction<'_>, before: &Frontier, batch: &Batch) -> rusqlite::Result<()> {
     if batch.rows.is_empty() {
         return Ok(());
     }
@@ -252,6 +273,7 @@ fn insert(transaction: &Transaction<'_>, batch: &Batch) -> rusqlite::Result<()> 
     for row in &batch.rows {
         insert.execute(params![row.seq, row.body, row.leaf.0, row.chain.0])?;
     }
+    tree::grow(transaction, before, batch.rows.iter().map(|row| row.leaf))?;
     let frontier = &batch.position.frontier;
     transaction
         .prepare_cached("UPDATE log SET size = ?1, frontier = ?2")?

@@ -18,6 +18,7 @@ use super::{
     reset::{self, Reset},
     schema,
     tail::{Found, Trouble, read_tail},
+    tree,
 };
 use crate::{
     entry::{Commit, MAX_ORIGIN, clamp},
@@ -45,11 +46,13 @@ impl Store {
     /// # Errors
     /// [`OpenError`]. The file and its write-ahead log are not changed by a failed attempt.
     pub fn open(path: &Path, options: OpenOptions) -> Result<Self, OpenError> {
+        let signing = options.signing.clone();
         let (author, synchronous) = author(options);
-        match inspect(path)? {
+        let store = match inspect(path)? {
             None => create(path, author, synchronous, None),
             Some(found) => finish(path, author, found, synchronous),
-        }
+        };
+        store.map(|store| store.with_signing(signing))
     }
 
     /// Like [`Store::open`], but a damaged file is set aside, untouched, and a new log begun
@@ -58,9 +61,10 @@ impl Store {
     /// # Errors
     /// [`OpenError::Unavailable`] or [`OpenError::OldSqlite`].
     pub fn open_or_reset(path: &Path, options: OpenOptions) -> Result<Opened<Self>, OpenError> {
+        let signing = options.signing.clone();
         let (author, synchronous) = author(options);
-        let sound = |ledger| Opened {
-            ledger,
+        let sound = |ledger: Self| Opened {
+            ledger: ledger.with_signing(signing.clone()),
             reset: None,
         };
         let damage = match inspect(path) {
@@ -76,7 +80,7 @@ impl Store {
         );
         let ledger = create(path, author, synchronous, Some(&reset))?;
         Ok(Opened {
-            ledger,
+            ledger: ledger.with_signing(signing),
             reset: Some(reset),
         })
     }
@@ -88,6 +92,7 @@ impl Store {
     pub fn in_memory(options: OpenOptions) -> Result<Self, OpenError> {
         check_sqlite()?;
         let path = Path::new(":memory:");
+        let signing = options.signing.clone();
         let (mut author, synchronous) = author(options);
         author.origin = new_origin(&mut author);
         let made = || {
@@ -99,13 +104,16 @@ impl Store {
         };
         let connection = made().map_err(|error: rusqlite::Error| unavailable(path, error))?;
         let position = beginning(&author.origin);
-        Ok(Self {
+        let store = Self {
             connection,
             path: None,
             author,
             position,
             wal_pages: 0,
-        })
+            signer: None,
+            key_problem: None,
+        };
+        Ok(store.with_signing(signing))
     }
 }
 
@@ -252,11 +260,12 @@ fn finish(
     synchronous: Synchronous,
 ) -> Result<Store, OpenError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let opened = Connection::open_with_flags(path, flags).and_then(|connection| {
+    let opened = Connection::open_with_flags(path, flags).and_then(|mut connection| {
         schema::distrust(&connection)?;
         connection.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
         schema::prepare_writer(&connection, synchronous)?;
         schema::restore_triggers(&connection)?;
+        tree::restore(&mut connection)?;
         Ok(connection)
     });
     let connection = opened.map_err(|error| refuse(path, error.into()))?;
@@ -267,6 +276,8 @@ fn finish(
         author,
         position: found.position,
         wal_pages: 0,
+        signer: None,
+        key_problem: None,
     })
 }
 
@@ -298,6 +309,8 @@ fn create(
         position: beginning(&author.origin),
         author,
         wal_pages: 0,
+        signer: None,
+        key_problem: None,
     };
     if let Some(reset) = reset {
         let first = Commit {

@@ -12,5 +12,6 @@ mod damage;
 mod full_disk;
 mod group;
 mod mutation;
+mod signing;
 mod store;
 mod support;
