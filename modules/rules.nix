@@ -78,8 +78,7 @@ let
       "${where}: `${name}` is not a name of an agent: at most 63 of a-z, 0-9 and '-', no '-' at either end"
       + lib.optionalString (t.isGenerationLink name) ", and not ending in -N-link, which is how Nix names generations"
     )
-    ++ optional (!(spec ? command)) "${where} needs `command`, or `package`"
-    ++ optional (onNixOS && spec ? command && !(hasPrefix "/" program))
+    ++ optional (onNixOS && !(hasPrefix "/" program))
       "${where}.command begins with `${program}`, which is no absolute path: on NixOS an agent brings its program along, as in lib.getExe pkgs.${program}"
     ++ variables where spec
     ++ dependencies where name spec

@@ -12,7 +12,11 @@ let
 
   isOurs = name: name != "_module" && name != "_written";
 
-  wasWritten = option: option.isDefined && option.highestPrio < defaultPriority && option.value != null;
+  # What has no default and is missing is looked at all the same: that is Nix' own error.
+  wasWritten =
+    option:
+    (!option.isDefined && !(option ? default))
+    || (option.isDefined && option.highestPrio < defaultPriority && option.value != null);
 
   # Values of nested records are replaced by what was written of them.
   plain =
@@ -49,7 +53,7 @@ let
         else
           field.type.schema
           // {
-            description = lib.trim field.description;
+            description = lib.replaceStrings [ "\n" ] [ " " ] (lib.trim field.description);
           }
           // lib.optionalAttrs (field ? default && field.default != null) { inherit (field) default; }
           // lib.optionalAttrs (field ? example || field ? manifestExample) {

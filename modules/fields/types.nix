@@ -50,6 +50,7 @@ let
         in
         number != null && number >= read least && number <= read most;
       schema = schemaType // {
+        minLength = 1;
         pattern = "^(${pattern})$";
         x-osmoda = {
           unit = name;
@@ -213,13 +214,25 @@ rec {
     most = 2048;
   };
 
-  # One status code, or a range with both ends included.
-  statusCodes = text {
-    name = "statusCodes";
-    description = ''HTTP status codes from 100 to 599, such as "200-399"'';
-    pattern = "[1-5][0-9][0-9](-[1-5][0-9][0-9])?";
-    most = 7;
-  };
+  # One status code, as a number too, or a range with both ends included.
+  statusCodes =
+    let
+      one = "[1-5][0-9][0-9]";
+      pattern = "${one}(-${one})?";
+    in
+    scalar {
+      name = "statusCodes";
+      description = ''HTTP status codes from 100 to 599, such as 204 or "200-399"'';
+      check =
+        value:
+        (isInt value && value >= 100 && value <= 599) || (isString value && match pattern value != null);
+      schema = {
+        type = [ "string" "integer" ];
+        pattern = "^${pattern}$";
+        minimum = 100;
+        maximum = 599;
+      };
+    };
 
   label = text {
     name = "label";
@@ -238,14 +251,14 @@ rec {
   loopback = text {
     name = "loopback";
     description = "loopback address and port, such as 127.0.0.1:9464";
-    pattern = "127[.][0-9]{1,3}[.][0-9]{1,3}[.][0-9]{1,3}:[1-9][0-9]{0,4}|[[]::1[]]:[1-9][0-9]{0,4}";
+    pattern = "127[.][0-9]{1,3}[.][0-9]{1,3}[.][0-9]{1,3}:[1-9][0-9]{0,4}|\\[::1\\]:[1-9][0-9]{0,4}";
     most = 253;
   };
 
   chatId = text {
     name = "chatId";
     description = "number or name of a chat";
-    pattern = "[^[:cntrl:]]+";
+    pattern = ".+";
     most = 63;
   };
 
@@ -289,7 +302,9 @@ rec {
       )
     )
     // {
-      description = "command: a list of strings that begins with a program (an absolute path, or a name without /)";
+      description = "list of strings that begins with a program (an absolute path, or a name without /)";
+      # A command that is not given is missing, and not empty.
+      emptyValue = { };
       schema = {
         type = "array";
         minItems = 1;

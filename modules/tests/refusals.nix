@@ -36,7 +36,8 @@ in
   "a name that Nix would take for a generation" = sentence [
     "services.osmoda.agents.it-3-link: `it-3-link` is not a name of an agent: at most 63 of a-z, 0-9 and '-', no '-' at either end, and not ending in -N-link, which is how Nix names generations"
   ] { agents.it-3-link.command = [ "/bin/it" ]; };
-  "an agent without a program" = sentence [ "${where} needs `command`, or `package`" ] { agents.it = { }; };
+  "an agent without a program" = is true (refused (machine { agents.it = { }; }).assertions);
+  "a probe without what it needs" = is true (refusedAgent { probes.liveness.exec = { }; });
   "a program that would be looked up" = sentence [
     "${where}.command begins with `python3`, which is no absolute path: on NixOS an agent brings its program along, as in lib.getExe pkgs.python3"
   ] { agents.it.command = [ "python3" ]; };

@@ -1,4 +1,4 @@
-//! Developer commands: `cargo xtask test`, `sim`, `demo`, `bench`, `vm`. Each has a module of
+//! Developer commands: `cargo xtask test`, `sim`, `demo`, `docs`, `bench`, `vm`. Each has a module of
 //! its own; [`project`] and [`process`] are what they share.
 
 #![allow(clippy::print_stdout, reason = "a command for people at a terminal")]
@@ -6,6 +6,7 @@
 mod architecture;
 mod bench;
 mod demo;
+mod docs;
 mod package;
 mod process;
 mod project;
@@ -25,6 +26,8 @@ enum Command {
     Sim(sim::Args),
     /// Show the main job on the example specs, as a story.
     Demo(demo::Args),
+    /// Write the documents that are generated from the NixOS module.
+    Docs(docs::Args),
     /// Measure osmoda beside its peers.
     Bench(bench::Args),
     /// Run scenarios in a Debian virtual machine.
@@ -36,6 +39,7 @@ fn main() -> anyhow::Result<()> {
         Command::Test(args) => test::run(&args),
         Command::Sim(args) => sim::run(&args),
         Command::Demo(args) => demo::run(&args),
+        Command::Docs(args) => docs::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Vm(args) => vm::run(&args),
     }

@@ -8,7 +8,7 @@ use std::{
 use anyhow::{Context as _, bail};
 
 use super::{Context, Verdict};
-use crate::{architecture, demo, project, sim};
+use crate::{architecture, demo, docs, project, sim};
 
 /// The cargo-nextest that is installed where none is found.
 const NEXTEST_VERSION: &str = "0.9.143";
@@ -52,6 +52,43 @@ pub fn python(context: &mut Context) -> anyhow::Result<Verdict> {
         .env("PYTHONPYCACHEPREFIX", project::target().join("python"));
     run(context, &mut command)?;
     passed(&format!("{} files", files.len()))
+}
+
+pub fn nix(context: &mut Context) -> anyhow::Result<Verdict> {
+    let Some(instantiate) = project::find_program("nix-instantiate") else {
+        return skipped("nix-instantiate is not installed");
+    };
+    let files = project::files_with_extension(&project::root(), "nix")?;
+    let mut command = Command::new(instantiate);
+    // What a file means is shown by the module's tests and by those of the specs.
+    command
+        .args(["--parse", "--store", "dummy://"])
+        .args(&files);
+    run(context, &mut command)?;
+    passed(&format!("{} files", files.len()))
+}
+
+pub fn module(context: &mut Context) -> anyhow::Result<Verdict> {
+    let library = match docs::Library::find(None) {
+        Ok(library) => library,
+        Err(reason) => return skipped(&reason),
+    };
+    let failing = library.failing_tests()?;
+    let stale = docs::documents(&library)?;
+    let failures = failing.iter().map(|failure| format!("{failure:#}"));
+    let stale_lines = stale
+        .iter()
+        .map(|document| format!("{} is stale: cargo xtask docs", document.path));
+    let told: Vec<String> = failures.chain(stale_lines).collect();
+    project::write_file(&context.log, told.join("\n"))?;
+    if !told.is_empty() {
+        bail!(
+            "{} tests fail, {} documents are stale",
+            failing.len(),
+            stale.len()
+        );
+    }
+    passed("")
 }
 
 pub fn clippy(context: &mut Context) -> anyhow::Result<Verdict> {

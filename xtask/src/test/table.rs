@@ -50,6 +50,18 @@ pub const PARTS: &[Part] = &[
         run: parts::python,
     },
     Part {
+        name: "nix",
+        about: "every Nix file is Nix",
+        when: When::Always,
+        run: parts::nix,
+    },
+    Part {
+        name: "module",
+        about: "the NixOS module does what its tests say, its documents are fresh",
+        when: When::Always,
+        run: parts::module,
+    },
+    Part {
         name: "clippy",
         about: "no warning anywhere",
         when: When::Always,
