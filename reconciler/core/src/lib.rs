@@ -22,6 +22,8 @@ pub mod probe;
 pub mod project;
 pub mod resources;
 pub mod restart;
+pub mod rollout;
+pub mod sign;
 pub mod spec;
 pub mod status;
 pub mod time;
