@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::{
     heartbeat::cut,
-    spec::{self, Probes},
+    spec::{self, ProbeCheck, Probes},
     time::Mono,
 };
 
@@ -47,8 +47,18 @@ impl ProbeKind {
 pub enum Answer {
     /// It is well.
     Success,
+    /// It is well, with something that people should hear: a redirect to elsewhere that was not
+    /// followed. Counts as a success.
+    Warning(String),
     /// It is not, or could not be asked; why, for people.
     Failure(String),
+}
+
+impl Answer {
+    /// Whether it is well.
+    pub fn is_success(&self) -> bool {
+        !matches!(self, Self::Failure(_))
+    }
 }
 
 /// What the answers so far amount to.
@@ -73,7 +83,7 @@ pub struct ProbeState {
     pub run: u32,
     /// When the first answer of the run was given.
     pub run_since: Mono,
-    /// Why the last answer was a failure; empty after a success.
+    /// Why the last answer was a failure, or what it warned of; empty after a plain success.
     pub message: String,
     last: Option<bool>,
 }
@@ -112,10 +122,12 @@ impl ProbeState {
         if self.is_settled() {
             return false;
         }
-        let success = *answer == Answer::Success;
+        let success = answer.is_success();
         match answer {
             Answer::Success => self.message.clear(),
-            Answer::Failure(why) => self.message = cut(why, ANSWER_MAX).to_owned(),
+            Answer::Warning(said) | Answer::Failure(said) => {
+                self.message = cut(said, ANSWER_MAX).to_owned();
+            }
         }
         if self.last == Some(success) {
             self.run = self.run.saturating_add(1);
@@ -136,8 +148,20 @@ impl ProbeState {
         true
     }
 
-    /// Time from the end of one counted try to the next: shorter while failures add up to a
-    /// verdict.
+    /// Folds in the answer to a try between the regular ones: a success counts, a failure is
+    /// nothing. Gives whether the verdict changed.
+    pub fn fold_extra(&mut self, rules: &spec::Probe, answer: &Answer, now: Mono) -> bool {
+        answer.is_success() && self.fold(rules, answer, now)
+    }
+
+    /// Whether extra tries help: it is asked over the network, and not known to be well.
+    pub fn is_hurried(&self, rules: &spec::Probe) -> bool {
+        let local = matches!(rules.check, ProbeCheck::Exec { .. });
+        !local && self.verdict != Verdict::Success
+    }
+
+    /// Time from the start of one counted try to the start of the next: shorter while failures
+    /// add up to a verdict. A try that takes longer is followed by the next at once.
     pub fn interval(&self, rules: &spec::Probe) -> Duration {
         let undecided = self.last == Some(false) && self.verdict != Verdict::Failure;
         match undecided && self.kind != ProbeKind::Startup {
@@ -217,6 +241,41 @@ mod tests {
             [U, S, S, S]
         );
         assert_eq!(verdicts(ProbeKind::Startup, &rules(1, 2), "--+"), [U, F, F]);
+    }
+
+    #[test]
+    fn a_warning_is_a_success_that_is_heard() {
+        let rules = rules(1, 3);
+        let mut state = ProbeState::new(ProbeKind::Readiness, Mono(0));
+        assert!(state.fold(&rules, &Answer::Warning("elsewhere".into()), Mono(1)));
+        assert_eq!((state.verdict, &*state.message), (S, "elsewhere"));
+        state.fold(&rules, &Answer::Success, Mono(2));
+        assert_eq!(state.message, "");
+    }
+
+    #[test]
+    fn an_extra_try_can_only_succeed() {
+        let rules = rules(2, 1);
+        let mut state = ProbeState::new(ProbeKind::Startup, Mono(0));
+        for _ in 0..9 {
+            assert!(!state.fold_extra(&rules, &Answer::Failure("no".into()), Mono(1)));
+        }
+        assert!(!state.fold_extra(&rules, &Answer::Success, Mono(2)));
+        assert!(!state.fold_extra(&rules, &Answer::Failure("no".into()), Mono(3)));
+        assert!(state.fold_extra(&rules, &Answer::Success, Mono(4)));
+        assert_eq!(state.verdict, S);
+    }
+
+    #[test]
+    fn only_what_is_asked_over_the_network_and_not_yet_well_is_hurried() {
+        let exec = rules(1, 3);
+        let host = "127.0.0.1".to_owned();
+        let tcp = spec::Probe::new(ProbeCheck::TcpSocket { host, port: 1 });
+        let hurried = |kind, rules| ProbeState::new(kind, Mono(0)).is_hurried(rules);
+        assert!(hurried(ProbeKind::Startup, &tcp));
+        assert!(hurried(ProbeKind::Readiness, &tcp));
+        assert!(!hurried(ProbeKind::Liveness, &tcp));
+        assert!(!hurried(ProbeKind::Startup, &exec));
     }
 
     #[test]

@@ -99,7 +99,7 @@ pub(super) fn launch(
         identity: user.change.clone(),
         open_files: shared.options.open_files,
         neutral_oom_score: shared.protected_from_oom,
-        note: note_plan(shared, agent, &draft)?,
+        note: Some(note_plan(shared, agent, &draft)?),
     };
     let mut spawned = spawn(&plan);
     let renewed;
@@ -234,24 +234,24 @@ fn note_plan<'a>(
     })
 }
 
-fn arguments(command: &[String]) -> Result<Vec<CString>, StartError> {
+pub(super) fn arguments(command: &[String]) -> Result<Vec<CString>, StartError> {
     let convert = |text: &String| c_string(OsStr::new(text), "command");
     command.iter().map(convert).collect()
 }
 
-fn c_string(text: &OsStr, field: &str) -> Result<CString, StartError> {
+pub(super) fn c_string(text: &OsStr, field: &str) -> Result<CString, StartError> {
     CString::new(text.as_bytes()).map_err(|error| StartError::Invalid {
         what: format!("{field} holds a zero byte"),
         source: error.into(),
     })
 }
 
-fn system(what: String, source: io::Error) -> StartError {
+pub(super) fn system(what: String, source: io::Error) -> StartError {
     StartError::System { what, source }
 }
 
 /// Says what the child could not do, and whether the spec or the system is to blame.
-fn start_error(failure: SpawnError, program: &Path, directory: &Path) -> StartError {
+pub(super) fn start_error(failure: SpawnError, program: &Path, directory: &Path) -> StartError {
     let shown = program.display();
     let what = match failure.stage {
         Stage::Clone => "cannot create a process".to_owned(),

@@ -58,7 +58,9 @@ fn run(entry: &Entry<'_>, begin: impl Fn(Stage)) -> Outcome<Never> {
     begin(Stage::Limits);
     limits(plan)?;
     begin(Stage::Note);
-    leave_note(&plan.note)?;
+    if let Some(note) = &plan.note {
+        leave_note(note)?;
+    }
     begin(Stage::Identity);
     if let Some(identity) = &plan.identity {
         become_user(identity)?;

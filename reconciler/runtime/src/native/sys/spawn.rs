@@ -58,8 +58,9 @@ pub(in crate::native) struct ChildPlan<'a> {
     pub open_files: Option<(u64, u64)>,
     /// Set oom_score_adj to 0.
     pub neutral_oom_score: bool,
-    /// The instance note that the child leaves just before it executes the program.
-    pub note: NotePlan<'a>,
+    /// The instance note that the child leaves just before it executes the program; a child that
+    /// is no instance leaves none.
+    pub note: Option<NotePlan<'a>>,
 }
 
 /// User and groups of a process.
@@ -185,8 +186,8 @@ pub(in crate::native) fn spawn(plan: &ChildPlan<'_>) -> Result<(u32, OwnedFd), S
         return Ok((pid, pidfd));
     }
     reap(&pidfd);
-    if stage >= Stage::Note {
-        remove_note(&plan.note);
+    if let (true, Some(note)) = (stage >= Stage::Note, &plan.note) {
+        remove_note(note);
     }
     Err(SpawnError {
         stage,
