@@ -1,6 +1,6 @@
 # The fields of an agent's `spec` (docs/specs.md), as options, with the program's own defaults
 # (reconciler/core/src/spec/mod.rs). A test compares names, bounds and defaults with the program:
-# reconciler/cli/tests/manifest_schema.rs.
+# xtask/tests/schema.
 { lib }:
 let
   inherit (lib) literalExpression mkOption;
@@ -86,7 +86,11 @@ in
     };
     timeout = field (t.duration "10ms" "1d") "15s" "1m" "Longest silence.";
     file = optional t.absolutePath "/run/researcher/alive" "The file, with source File only.";
-  } { }) { source = "Notify"; timeout = "5s"; } "How silence is judged; otherwise it is not.";
+  } {
+    "if".properties.source.const = "File";
+    "then".required = [ "file" ];
+    "else".properties.file = false;
+  }) { source = "Notify"; timeout = "5s"; } "How silence is judged; otherwise it is not.";
 
   probes = {
     startup = optional probe { tcpSocket.port = 8080; failureThreshold = 60; } ''

@@ -17,9 +17,18 @@ let
     type: example: description:
     field (t.nullable type) null example description;
 
+  # What each provider needs; what means nothing to one is refused by modules/rules.nix.
+  needs = {
+    Slack = [ "urlFile" ];
+    PagerDuty = [ "keyFile" ];
+    Opsgenie = [ "keyFile" ];
+    Telegram = [ "keyFile" "chatId" ];
+    Webhook = [ "urlFile" ];
+  };
+
   alert = record {
     name = required t.agentName "ops" "Its name, for `osmoda alerts test`.";
-    provider = required (t.word [ "Slack" "PagerDuty" "Opsgenie" "Telegram" "Webhook" ]) "Slack" ''
+    provider = required (t.word (lib.attrNames needs)) "Slack" ''
       Whose format is spoken. Slack and Webhook need `urlFile`, PagerDuty and Opsgenie `keyFile`,
       Telegram `keyFile` and `chatId`.
     '';
@@ -37,7 +46,12 @@ let
     kinds = field (t.listOf t.eventKind) [ ] [ "FailureDetected" ] ''
       Only of these kinds of ledger entry; none: all that alert.
     '';
-  } { };
+  } {
+    allOf = lib.mapAttrsToList (provider: required: {
+      "if".properties.provider.const = provider;
+      "then" = { inherit required; };
+    }) needs;
+  };
 
   anchor = record {
     directory = optional t.absolutePath "/mnt/anchor" "A directory, such as another host's mount.";
