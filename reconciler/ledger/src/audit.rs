@@ -3,6 +3,10 @@
 //! Used by `verify` for a whole file or an export, and by the store for its tail at start.
 //! The order of the checks is the order of what they rest on: the place, the bytes, the leaf
 //! of the bytes, the chain over the leaves, and last the meaning of the fields.
+//!
+//! Each row holds the chain value after it, so a stretch of rows can be followed from the value
+//! that the row before it claims: if every stretch is sound, and the first begins where the log
+//! begins, so is the whole. [`Audit::absorb`] joins two such stretches.
 
 use std::collections::BTreeMap;
 
@@ -36,6 +40,14 @@ pub(crate) enum RowFault {
     Missing,
 }
 
+/// Body of a KeyRotated entry: the key that signs the log from here on.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub(crate) struct NamedKey {
+    #[serde(skip)]
+    pub seq: u64,
+    pub next: String,
+}
+
 /// Body of a Pruned entry: the bodies of these entries, both included, were dropped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -61,16 +73,27 @@ pub(crate) struct Row<'a> {
 /// What was seen of a log so far.
 pub(crate) struct Audit {
     origin: String,
+    /// The first row that it is about.
+    from: u64,
     next: u64,
     chain: Digest,
     /// Grows with the rows that it does not hold yet.
     frontier: Frontier,
+    /// Time of the first entry that has a body, and its seq.
+    first_ts: Option<(Wall, u64)>,
     last_ts: Option<Wall>,
     open_intents: BTreeMap<u64, Digest>,
+    /// Outcomes of intents before `from`: seq and leaf of each.
+    closed_before: Vec<(u64, Digest)>,
+    /// Explanations of missing bodies before `from`: first and last seq of each.
+    explained_before: Vec<(u64, u64)>,
+    keys: Vec<NamedKey>,
     clock_regressions: Vec<u64>,
     /// First to last seq of runs of rows without body that nothing has explained yet.
     unexplained: BTreeMap<u64, u64>,
     without_body: u64,
+    /// Its tree is not that of the log.
+    alone: bool,
 }
 
 impl Audit {
@@ -84,15 +107,58 @@ impl Audit {
     pub(crate) fn from(origin: &str, next: u64, chain: Digest, frontier: Frontier) -> Self {
         Self {
             origin: origin.to_owned(),
+            from: next,
             next,
             chain,
             frontier,
+            first_ts: None,
             last_ts: None,
             open_intents: BTreeMap::new(),
+            closed_before: Vec::new(),
+            explained_before: Vec::new(),
+            keys: Vec::new(),
             clock_regressions: Vec::new(),
             unexplained: BTreeMap::new(),
             without_body: 0,
+            alone: false,
         }
+    }
+
+    /// Of a stretch that begins at `next`, where the chain value is claimed to be `chain`; its
+    /// tree is that of the stretch alone.
+    pub(crate) fn stretch(origin: &str, next: u64, chain: Digest) -> Self {
+        Self {
+            alone: true,
+            ..Self::from(origin, next, chain, Frontier::default())
+        }
+    }
+
+    /// Takes over a stretch that begins where this one ends. Its first row must have the place
+    /// in the tree that a perfect subtree of the stretch's size could have.
+    pub(crate) fn absorb(&mut self, later: Self) {
+        for (seq, leaf) in &later.closed_before {
+            self.close(*seq, *leaf);
+        }
+        for (first, last) in &later.explained_before {
+            self.explain(*first, *last);
+        }
+        if let Some((ts, seq)) = later.first_ts {
+            if self.last_ts.is_some_and(|last| went_back(last, ts)) {
+                self.clock_regressions.push(seq);
+            }
+            self.first_ts = self.first_ts.or(later.first_ts);
+        }
+        self.last_ts = later.last_ts.or(self.last_ts);
+        self.clock_regressions.extend(later.clock_regressions);
+        self.open_intents.extend(later.open_intents);
+        for (first, last) in later.unexplained {
+            self.add_unexplained(first, last);
+        }
+        self.keys.extend(later.keys);
+        self.without_body += later.without_body;
+        self.frontier.append(&later.frontier);
+        self.chain = later.chain;
+        self.next = later.next;
     }
 
     /// Takes the next row.
@@ -120,7 +186,7 @@ impl Audit {
             None => self.no_body(),
         }
         self.chain = chain;
-        if self.next >= self.frontier.size() {
+        if self.next - self.tree_from() >= self.frontier.size() {
             self.frontier.push(leaf);
         }
         self.next += 1;
@@ -149,11 +215,20 @@ impl Audit {
                     self.explain(redacted.seq, redacted.seq);
                 }
             }
+            "KeyRotated" => {
+                if let Some(named) = entry.body_as::<NamedKey>() {
+                    self.keys.push(NamedKey {
+                        seq: self.next,
+                        ..named
+                    });
+                }
+            }
             _ => {}
         }
         if self.last_ts.is_some_and(|last| went_back(last, entry.ts)) {
             self.clock_regressions.push(self.next);
         }
+        self.first_ts = self.first_ts.or(Some((entry.ts, self.next)));
         self.last_ts = Some(entry.ts);
         Ok(())
     }
@@ -162,21 +237,35 @@ impl Audit {
         let Some(cause) = outcome.first_cause() else {
             return;
         };
-        let named = self.open_intents.get(&cause.seq);
-        let same = named.is_some_and(|leaf| leaf.to_string() == cause.leaf);
-        if same && cause.log == self.origin {
-            self.open_intents.remove(&cause.seq);
+        if cause.log != self.origin {
+            return;
+        }
+        match Digest::from_hex(&cause.leaf) {
+            Ok(leaf) if cause.seq < self.from => self.closed_before.push((cause.seq, leaf)),
+            Ok(leaf) => self.close(cause.seq, leaf),
+            Err(_) => {}
+        }
+    }
+
+    /// An outcome names the intent `seq`, and what it hashes to.
+    fn close(&mut self, seq: u64, leaf: Digest) {
+        if self.open_intents.get(&seq) == Some(&leaf) {
+            self.open_intents.remove(&seq);
         }
     }
 
     fn no_body(&mut self) {
         self.without_body += 1;
+        self.add_unexplained(self.next, self.next);
+    }
+
+    fn add_unexplained(&mut self, first: u64, last: u64) {
         match self.unexplained.last_entry() {
-            Some(mut run) if *run.get() + 1 == self.next => {
-                run.insert(self.next);
+            Some(mut run) if *run.get() + 1 == first => {
+                run.insert(last);
             }
             _ => {
-                self.unexplained.insert(self.next, self.next);
+                self.unexplained.insert(first, last);
             }
         }
     }
@@ -184,6 +273,9 @@ impl Audit {
     /// An entry says that the bodies from `first` to `last` were dropped. It can only speak
     /// of entries before it.
     fn explain(&mut self, first: u64, last: u64) {
+        if first < self.from {
+            self.explained_before.push((first, last));
+        }
         let touched: Vec<_> = self
             .unexplained
             .range(..=last)
@@ -199,6 +291,16 @@ impl Audit {
                 self.unexplained.insert(last + 1, to);
             }
         }
+    }
+
+    /// Seq of the first leaf in its tree.
+    fn tree_from(&self) -> u64 {
+        if self.alone { self.from } else { 0 }
+    }
+
+    /// The keys that the log has named, oldest first.
+    pub(crate) fn keys(&self) -> &[NamedKey] {
+        &self.keys
     }
 
     /// The first row whose missing body nothing explains; asked after the last row.

@@ -62,17 +62,28 @@ const COLUMNS: &str = "SELECT seq, body, leaf, chain FROM entry";
 pub(crate) fn for_each_row<E>(
     connection: &Connection,
     from: u64,
+    visit: impl FnMut(&Row<'_>) -> Result<(), E>,
+) -> rusqlite::Result<Result<(), E>> {
+    for_each_row_within(connection, from, i64::MAX as u64, visit)
+}
+
+/// Like [`for_each_row`], as far as the row before `until`.
+pub(crate) fn for_each_row_within<E>(
+    connection: &Connection,
+    from: u64,
+    until: u64,
     mut visit: impl FnMut(&Row<'_>) -> Result<(), E>,
 ) -> rusqlite::Result<Result<(), E>> {
-    let mut select =
-        connection.prepare_cached(&format!("{COLUMNS} WHERE seq >= ?1 ORDER BY seq"))?;
+    let mut select = connection.prepare_cached(&format!(
+        "{COLUMNS} WHERE seq >= ?1 AND seq < ?2 ORDER BY seq"
+    ))?;
     // A forged file may hold negative numbers; from the beginning they are to be seen.
     let from = if from == 0 {
         i64::MIN
     } else {
         i64::try_from(from).unwrap_or(i64::MAX)
     };
-    let mut rows = select.query([from])?;
+    let mut rows = select.query(params![from, until])?;
     while let Some(row) = rows.next()? {
         let row = Row {
             seq: row.get(0)?,
@@ -101,6 +112,21 @@ fn blob(value: ValueRef<'_>) -> &[u8] {
 pub(crate) fn chain_after(connection: &Connection, seq: u64) -> rusqlite::Result<Digest> {
     let select = "SELECT chain FROM entry WHERE seq = ?1";
     connection.query_row(select, [seq], |row| row.get(0).map(Digest))
+}
+
+/// Chain value that the row before the entry `seq` holds, if there is one.
+pub(crate) fn chain_before(connection: &Connection, seq: u64) -> rusqlite::Result<Option<Digest>> {
+    let mut select = connection.prepare_cached("SELECT chain FROM entry WHERE seq = ?1 - 1")?;
+    let found: Option<Vec<u8>> = select.query_row([seq], |row| row.get(0)).optional()?;
+    // One of the wrong length is found where that row itself is looked at.
+    let digest = |bytes: Vec<u8>| Digest(bytes.try_into().unwrap_or_default());
+    Ok(found.map(digest))
+}
+
+/// The first place from `from` on that has a row.
+pub(crate) fn first_seq(connection: &Connection, from: u64) -> rusqlite::Result<Option<i64>> {
+    let select = "SELECT min(seq) FROM entry WHERE seq >= ?1";
+    connection.query_row(select, [from], |row| row.get(0))
 }
 
 /// The last stored checkpoint of at most `size` entries, or of all: in short, and its note.

@@ -180,6 +180,10 @@ impl Reader {
         query::state(&self.connection, prefix)
     }
 
+    pub(crate) fn into_connection(self) -> Connection {
+        self.connection
+    }
+
     pub(crate) fn connection(&self) -> &Connection {
         &self.connection
     }

@@ -76,6 +76,40 @@ impl Frontier {
         self.size += 1;
     }
 
+    /// A tree of 2^`level` leaves with this root.
+    pub(crate) fn perfect(level: u32, root: Digest) -> Self {
+        Self {
+            size: 1 << level,
+            peaks: vec![root],
+        }
+    }
+
+    /// Appends the leaves of another tree. Each of its perfect subtrees must fit where it
+    /// comes to lie: this size must be a multiple of a power of two no smaller than the other.
+    pub(crate) fn append(&mut self, other: &Self) {
+        let levels = (0..u64::BITS)
+            .rev()
+            .filter(|bit| other.size & (1 << bit) != 0);
+        for (mut level, peak) in levels.zip(&other.peaks) {
+            self.size += 1 << level;
+            let mut carried = *peak;
+            // Every 1 bit that the addition carried over is a pair that became one.
+            while self.size & (1 << level) == 0 {
+                let Some(left) = self.peaks.pop() else { break };
+                carried = node(&left, &carried);
+                level += 1;
+            }
+            self.peaks.push(carried);
+        }
+    }
+
+    /// Root of the tree that has the leaves of this one and then those of `right`, under the
+    /// condition of [`Frontier::append`].
+    pub(crate) fn root_with(&self, right: Digest) -> Digest {
+        let peaks = self.peaks.iter().rev();
+        peaks.fold(right, |right, left| node(left, &right))
+    }
+
     /// Merkle tree hash of all leaves; of none it is the hash of the empty string.
     pub fn root(&self) -> Digest {
         let mut peaks = self.peaks.iter().rev();
@@ -196,6 +230,23 @@ mod tests {
             assert_eq!(tree.root(), tree_hash(&leaves[..n]), "size {n}");
             let read = Frontier::from_bytes(n as u64, &tree.to_bytes());
             assert_eq!(read.as_ref(), Some(&tree), "size {n}");
+        }
+    }
+
+    #[test]
+    fn trees_of_stretches_join_to_the_tree_of_the_whole() {
+        let leaves: Vec<_> = (0..300u32).map(|n| leaf(&n.to_be_bytes())).collect();
+        for stretch in [1, 2, 16, 64] {
+            for n in 0..leaves.len() {
+                let mut tree = Frontier::default();
+                for part in leaves[..n].chunks(stretch) {
+                    let part = grown(part);
+                    let joined = tree.root_with(part.root());
+                    tree.append(&part);
+                    assert_eq!(tree.root(), joined);
+                }
+                assert_eq!(tree, grown(&leaves[..n]), "{n} in stretches of {stretch}");
+            }
         }
     }
 

@@ -21,7 +21,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 pub use envelope::{Envelope, EnvelopeError};
-pub(crate) use stamp::clamp;
+pub(crate) use stamp::{clamp, parse as parse_time};
 pub(crate) use write::{Context, write};
 
 /// Version of the entry format, the field `v`.

@@ -14,7 +14,7 @@ pub(crate) fn clamp(wall: Wall) -> Wall {
 }
 
 /// Reads what `Wall` displays; `None` for any other spelling.
-pub(super) fn parse(text: &[u8]) -> Option<Wall> {
+pub(crate) fn parse(text: &[u8]) -> Option<Wall> {
     const SHAPE: &[u8; 27] = b"0000-00-00T00:00:00.000000Z";
     if text.len() != SHAPE.len() {
         return None;

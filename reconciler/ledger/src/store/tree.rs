@@ -75,6 +75,61 @@ pub(super) fn restore(connection: &mut Connection) -> rusqlite::Result<()> {
     transaction.commit()
 }
 
+/// The tree of the kept nodes of the lowest level that lie within a stretch of entries, which
+/// begins at a multiple of what such a node covers. It ends where one is missing.
+pub(crate) fn kept_within(
+    connection: &Connection,
+    from: u64,
+    until: u64,
+) -> rusqlite::Result<Frontier> {
+    let mut tree = Frontier::default();
+    let mut select = connection.prepare_cached(
+        "SELECT place, root FROM subtree WHERE level = ?1 AND place >= ?2 AND place < ?3 \
+         ORDER BY place",
+    )?;
+    let mut rows = select.query(params![STEP, from >> STEP, until >> STEP])?;
+    while let Some(row) = rows.next()? {
+        if row.get::<_, u64>(0)? != (from + tree.size()) >> STEP {
+            break;
+        }
+        tree.append(&Frontier::perfect(STEP, row.get(1).map(Digest)?));
+    }
+    Ok(tree)
+}
+
+/// Whether the kept nodes above the lowest level follow from those below them, and there are
+/// as many of each level as a tree of `size` entries has.
+pub(crate) fn upper_levels_fit(connection: &Connection, size: u64) -> rusqlite::Result<bool> {
+    let select = "SELECT level, count(*) FROM subtree GROUP BY level ORDER BY level";
+    let mut counts = connection.prepare(select)?;
+    let counts = counts.query_map([], |row| Ok((row.get::<_, u32>(0)?, row.get::<_, u64>(1)?)))?;
+    let counts = counts.collect::<rusqlite::Result<Vec<_>>>()?;
+    let levels = (1..)
+        .map(|step| step * STEP)
+        .take_while(|level| size >> level > 0);
+    let expected: Vec<_> = levels.map(|level| (level, size >> level)).collect();
+    if counts != expected {
+        return Ok(false);
+    }
+    let mut select = connection
+        .prepare("SELECT root FROM subtree WHERE level = ?1 ORDER BY place LIMIT ?2 OFFSET ?3")?;
+    let mut roots = |level: u32, count: u64, offset: u64| {
+        let rows = select.query_map(params![level, count, offset], |row| row.get(0).map(Digest))?;
+        rows.collect::<rusqlite::Result<Vec<_>>>()
+    };
+    for (level, count) in expected.into_iter().skip(1) {
+        for (place, root) in roots(level, count, 0)?.into_iter().enumerate() {
+            let mut tree = Frontier::default();
+            let below = roots(level - STEP, LEAVES, place as u64 * LEAVES)?;
+            below.into_iter().for_each(|node| tree.push(node));
+            if tree.root() != root {
+                return Ok(false);
+            }
+        }
+    }
+    Ok(true)
+}
+
 /// The nodes of a ledger's tree.
 pub(crate) struct Nodes<'c>(pub &'c Connection);
 
