@@ -2,6 +2,7 @@
 //!
 //! Every flag has an environment variable, `OSMODA_` and its name.
 
+mod auditor;
 mod ledger;
 
 use std::{ffi::OsString, path::PathBuf};
@@ -9,7 +10,10 @@ use std::{ffi::OsString, path::PathBuf};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use osmoda_core::{name::AgentName, units::Period};
 
-pub use self::ledger::Ledger;
+pub use self::{
+    auditor::{Report, Timeline},
+    ledger::Ledger,
+};
 
 /// Keeps AI agents alive on Linux, and proves what it did.
 #[derive(Debug, Parser)]
@@ -425,8 +429,10 @@ mod tests {
                 let variable = variable.to_str().unwrap();
                 // An agent's own environment has OSMODA_AGENT: it must not choose here.
                 let filter = format!("{expected}_FILTER");
+                // OSMODA_LOG says what a daemon logs, not which logs a witness watches.
+                let witness = name == "log" && variable == "OSMODA_WITNESS_LOG";
                 assert!(
-                    variable == expected || variable == filter,
+                    variable == expected || variable == filter || witness,
                     "{variable} for --{name}"
                 );
                 assert!(flag.get_help().is_some(), "--{name} says nothing");

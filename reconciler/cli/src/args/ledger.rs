@@ -5,7 +5,10 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand, ValueEnum};
 use osmoda_core::name::AgentName;
 
-use super::{Output, agent_name};
+use super::{
+    Output, agent_name,
+    auditor::{Report, Timeline},
+};
 
 /// Commands on the ledger's file.
 #[derive(Debug, Subcommand)]
@@ -67,6 +70,10 @@ pub enum Ledger {
         #[command(flatten)]
         file: LedgerFile,
     },
+    /// Tell what happened on several nodes as one story; exits 1 if a ledger is not sound
+    Timeline(Timeline),
+    /// Report on a period for an auditor; exits 1 if it is not complete
+    Report(Report),
 }
 
 /// A ledger other than the state directory's.

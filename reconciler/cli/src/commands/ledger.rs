@@ -15,7 +15,7 @@ use osmoda_node::{
     error::chain,
 };
 
-use super::{follow, paths};
+use super::{follow, paths, report, timeline};
 use crate::{
     args::{Global, Ledger, Output},
     failure::{Answer, Failure, Outcome, USAGE},
@@ -41,10 +41,16 @@ pub fn ledger(global: &Global, command: Ledger) -> Outcome {
             export_entries(&chosen(global, file.path)?, &options)
         }
         Ledger::Backup { target, file } => copy(&chosen(global, file.path)?, &target),
+        Ledger::Timeline(args) => timeline::timeline(&args),
+        Ledger::Report(args) => report::report(global, &args),
     }
 }
 
-fn chosen(global: &Global, file: Option<PathBuf>) -> Result<PathBuf, Failure> {
+/// The ledger that is meant.
+///
+/// # Errors
+/// Exit code 2 if it is not there.
+pub(super) fn chosen(global: &Global, file: Option<PathBuf>) -> Result<PathBuf, Failure> {
     let path = match file {
         Some(path) => path,
         None => paths(global)?.ledger(),

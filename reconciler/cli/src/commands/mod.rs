@@ -7,10 +7,13 @@ mod follow;
 mod ledger;
 mod logs;
 mod new;
+mod pages;
 mod plan;
+mod report;
 mod run;
 mod specs;
 mod status;
+mod timeline;
 mod wait;
 
 use clap::CommandFactory;

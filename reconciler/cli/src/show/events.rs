@@ -13,7 +13,7 @@ const BODY_MAX: usize = 160;
 
 type Renderer = fn(&Body<'_>) -> String;
 
-const RENDERERS: [(&str, Renderer); 22] = [
+const RENDERERS: &[(&str, Renderer)] = &[
     ("NodeStarted", node_started),
     ("NodeStopped", node_stopped),
     ("SpecChanged", |b| {
@@ -46,6 +46,20 @@ const RENDERERS: [(&str, Renderer); 22] = [
     ("LogReset", |_| {
         "a new ledger was begun: the old one is damaged and set aside".to_owned()
     }),
+    ("AnchorSucceeded", |b| {
+        format!(
+            "anchored {} entries with {}",
+            b.text("size"),
+            b.text("anchor")
+        )
+    }),
+    ("AnchorFailed", |b| {
+        format!(
+            "cannot anchor with {}: {}",
+            b.text("anchor"),
+            b.text("reason")
+        )
+    }),
     ("Pruned", |_| "old bodies were pruned".to_owned()),
     ("Redacted", |_| "a body was redacted".to_owned()),
 ];
@@ -53,14 +67,23 @@ const RENDERERS: [(&str, Renderer); 22] = [
 /// One line: when, who, what.
 pub fn sentence(object: &EntryObject) -> String {
     let entry = &object.entry;
-    let Some(kind) = entry["kind"].as_str() else {
-        return format!("entry {}: its body was pruned or redacted", object.seq);
-    };
+    if entry["kind"].as_str().is_none() {
+        return format!("entry {}: {}", object.seq, what(object));
+    }
     let when = to_seconds(entry["ts"].as_str().unwrap_or("-"));
     let whose = entry["agent"]
         .as_str()
         .or(entry["node"].as_str())
         .unwrap_or("node");
+    format!("{when} {whose} {}", what(object))
+}
+
+/// What happened, and by whom if that was a person.
+pub fn what(object: &EntryObject) -> String {
+    let entry = &object.entry;
+    let Some(kind) = entry["kind"].as_str() else {
+        return "its body was pruned or redacted".to_owned();
+    };
     let body = Body {
         value: &entry["body"],
     };
@@ -75,7 +98,7 @@ pub fn sentence(object: &EntryObject) -> String {
     } else {
         ""
     };
-    format!("{when} {whose} {what}{}{late}", by(&entry["actor"]))
+    format!("{what}{}{late}", by(&entry["actor"]))
 }
 
 /// A body whose fields may be missing: an entry may come from another version.

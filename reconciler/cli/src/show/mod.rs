@@ -1,11 +1,14 @@
 //! Objects of the API as text for people. Pure: every function here gives a string.
 
+pub mod audit;
 pub mod describe;
 pub mod diff;
 pub mod events;
 pub mod ledger;
+pub mod page;
 pub mod plan;
 pub mod status;
+pub mod timeline;
 
 use comfy_table::{Table, presets::NOTHING};
 
