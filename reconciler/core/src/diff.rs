@@ -1,7 +1,7 @@
 //! Desired against observed, field by field.
 //!
 //! Drift is judged on what osmoda controls and can read back: the active generation, whether an
-//! instance runs, and which generation it runs. argv, cwd and uid are shown elsewhere and not
+//! instance runs, which generation it runs, and its [`limits`]. argv, cwd and uid are shown elsewhere and not
 //! judged: wrappers, shebangs and setproctitle(3) change them honestly.
 
 use serde::{Deserialize, Serialize};
@@ -10,9 +10,12 @@ use crate::{
     dependency::Unmet,
     digest::Digest,
     health::judge,
-    observed::{InstanceState, Observation},
+    observed::{InstanceState, Limit, Limits, Observation},
     plan::View,
 };
+
+/// Largest page of any Linux, in bytes: a memory limit is rounded down by less than this.
+const PAGE_MAX: u64 = 64 << 10;
 
 /// One field that is not as desired.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -149,6 +152,60 @@ pub fn diff(view: &View<'_>) -> Vec<Difference> {
                 note("instance.running", "true".into(), "false".into(), reason);
             }
         },
+    }
+    found
+}
+
+/// The limits of the running instance that are not as its generation declares; `observed`: as
+/// the kernel has them. One that the kernel does not enforce here is no drift.
+pub fn limits(view: &View<'_>, observed: &Limits) -> Vec<Difference> {
+    let (Some(_), Some(spec)) = (view.running(), view.rules()) else {
+        return Vec::new();
+    };
+    let resources = &spec.resources;
+    let memory_max = resources.memory_max.map(|size| size.0);
+    let cpu_max = resources.cpu_max.map(|share| u64::from(share.0));
+    let limits = [
+        (
+            "resources.memory.max",
+            memory_max,
+            observed.memory_max,
+            PAGE_MAX,
+            "",
+        ),
+        ("resources.cpu.max", cpu_max, observed.cpu_max, 1, "%"),
+        (
+            "resources.tasksMax",
+            resources.tasks_max,
+            observed.tasks_max,
+            1,
+            "",
+        ),
+    ];
+    let mut found = Vec::new();
+    for (path, desired, observed, rounding, unit) in limits {
+        let observed = match observed {
+            Limit::Unknown => continue,
+            Limit::Unlimited => None,
+            Limit::At(value) => Some(value),
+        };
+        let same = match (desired, observed) {
+            (Some(desired), Some(observed)) => desired
+                .checked_sub(observed)
+                .is_some_and(|by| by < rounding),
+            (desired, observed) => desired == observed,
+        };
+        if !same {
+            let text = |limit: Option<u64>| {
+                limit.map_or("none".to_owned(), |value| format!("{value}{unit}"))
+            };
+            found.push(Difference {
+                path: path.to_owned(),
+                desired: text(desired),
+                observed: text(observed),
+                reason: "the limit was changed outside osmoda; the next start sets it".to_owned(),
+            });
+        }
     }
     found
 }

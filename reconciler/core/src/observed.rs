@@ -113,6 +113,29 @@ pub enum InstanceState {
     Exited(Exit),
 }
 
+/// The limits on an instance's process tree, as the kernel has them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Limits {
+    /// Memory, in bytes; the kernel rounds down to whole pages.
+    pub memory_max: Limit,
+    /// CPU, in percent of one CPU.
+    pub cpu_max: Limit,
+    /// Processes and threads.
+    pub tasks_max: Limit,
+}
+
+/// One limit, read back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Limit {
+    /// The kernel enforces none here, or does not tell.
+    #[default]
+    Unknown,
+    /// There is none.
+    Unlimited,
+    /// It is this much.
+    At(u64),
+}
+
 /// How a main process ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -6,12 +6,13 @@
 pub mod clock;
 pub mod native;
 
-use std::{future::Future, sync::Arc};
+use std::{collections::BTreeMap, future::Future, io, sync::Arc};
 
 use osmoda_core::{
     name::AgentName,
-    observed::{Exit, Generation, Instance, InvocationId, Observation},
-    spec::{AgentSpec, Stop},
+    observed::{Exit, Generation, Instance, InvocationId, Limits, Observation},
+    resources::Usage,
+    spec::{AgentSpec, Resources, Stop},
 };
 use tokio::sync::mpsc;
 
@@ -146,6 +147,24 @@ pub trait Runtime: Send + Sync + 'static {
     /// The end of what this agent's latest instance wrote: at most `lines` lines and
     /// `max_bytes` bytes, lossy UTF-8.
     fn last_output(&self, agent: &AgentName, lines: usize, max_bytes: usize) -> Vec<String>;
+
+    /// What the whole process tree of this instance uses now. Where the kernel keeps no account
+    /// of it, every process of the system may have to be looked at.
+    ///
+    /// # Errors
+    /// The instance does not run (`NotFound`), or its use cannot be read.
+    fn usage(
+        &self,
+        agent: &AgentName,
+        invocation: InvocationId,
+    ) -> impl Future<Output = io::Result<Usage>> + Send;
+
+    /// The limits on every instance that runs, read back from the system.
+    fn limits(&self) -> impl Future<Output = BTreeMap<AgentName, Limits>> + Send;
+
+    /// Limits among `resources` that nothing on this host enforces: their paths within `spec`,
+    /// and why not. No I/O.
+    fn unenforced(&self, resources: &Resources) -> Vec<(&'static str, String)>;
 
     /// Events from now on; one subscriber (the loop).
     fn subscribe(&self) -> mpsc::UnboundedReceiver<RuntimeEvent>;

@@ -29,8 +29,9 @@ impl<R: Runtime> Senses for RealSenses<R> {
         Box::pin(async { Answer::Failure(what) })
     }
 
-    fn usage(&self, _: AgentName, _: InvocationId) -> Asked<io::Result<Usage>> {
-        Box::pin(async { Err(io::ErrorKind::Unsupported.into()) })
+    fn usage(&self, agent: AgentName, invocation: InvocationId) -> Asked<io::Result<Usage>> {
+        let runtime = Arc::clone(&self.runtime);
+        Box::pin(async move { runtime.usage(&agent, invocation).await })
     }
 
     fn last_sign(

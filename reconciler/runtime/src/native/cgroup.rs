@@ -11,7 +11,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use osmoda_core::spec::{Resources, Signal};
+use osmoda_core::{
+    observed::{Limit, Limits},
+    spec::{Resources, Signal},
+};
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     fs::{Mode, OFlags},
@@ -79,6 +82,34 @@ impl AgentCgroup {
             self.write("cpu.max", &format!("{} {CPU_PERIOD_US}", number(quota)))?;
         }
         Ok(())
+    }
+
+    /// The limits as the kernel has them; unknown where there is no controller.
+    pub fn limits(&self) -> Limits {
+        let read = |file: &str| fs::read_to_string(self.path.join(file)).unwrap_or_default();
+        Limits {
+            memory_max: limit(read("memory.max").trim()),
+            cpu_max: cpu_limit(read("cpu.max").trim()),
+            tasks_max: limit(read("pids.max").trim()),
+        }
+    }
+
+    /// Memory in bytes without the file cache that was not used lately, as the kubelet's working
+    /// set: `memory.current` - `inactive_file`. `None` without the memory controller.
+    pub fn memory(&self) -> Option<u64> {
+        let current = fs::read_to_string(self.path.join("memory.current")).ok()?;
+        let stat = fs::read_to_string(self.path.join("memory.stat")).unwrap_or_default();
+        let inactive = field(&stat, "inactive_file").unwrap_or(0);
+        let current: u64 = current.trim().parse().ok()?;
+        Some(current.saturating_sub(inactive))
+    }
+
+    /// CPU time of all that ever ran in it, in microseconds; the kernel keeps it without the cpu
+    /// controller too (4.15).
+    pub fn cpu_us(&self) -> io::Result<u64> {
+        let stat = fs::read_to_string(self.path.join("cpu.stat"))?;
+        field(&stat, "usage_usec")
+            .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "no usage_usec in cpu.stat"))
     }
 
     /// How often the OOM killer has killed in it; 0 without the memory controller.
@@ -204,6 +235,29 @@ fn field(text: &str, name: &str) -> Option<u64> {
         .find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok())
 }
 
+/// What a file with a single limit says.
+fn limit(text: &str) -> Limit {
+    match text {
+        "max" => Limit::Unlimited,
+        text => text.parse().map_or(Limit::Unknown, Limit::At),
+    }
+}
+
+/// `QUOTA PERIOD` as percent of one CPU, rounded down.
+fn cpu_limit(text: &str) -> Limit {
+    let Some((quota, period)) = text.split_once(' ') else {
+        return Limit::Unknown;
+    };
+    match (limit(quota), period.parse::<u64>()) {
+        (Limit::At(quota), Ok(period)) => match quota.saturating_mul(100).checked_div(period) {
+            Some(percent) => Limit::At(percent),
+            None => Limit::Unknown,
+        },
+        (other, Ok(_)) => other,
+        (_, Err(_)) => Limit::Unknown,
+    }
+}
+
 /// A signal as rustix wants it.
 pub(super) fn named(signal: Signal) -> io::Result<rustix::process::Signal> {
     rustix::process::Signal::from_named_raw(signal.0).ok_or_else(|| {
@@ -255,6 +309,44 @@ mod tests {
         cgroup.limit(&Resources::default(), &enabled).unwrap();
         assert_eq!(read("memory.max"), "max");
         assert_eq!(read("cpu.max"), "max 100000");
+    }
+
+    #[test]
+    fn limits_are_read_back_and_unknown_without_their_controller() {
+        let directory = tempfile::tempdir().unwrap();
+        let cgroup = AgentCgroup::new(directory.path().to_owned());
+        assert_eq!(cgroup.limits(), Limits::default());
+        let write = |file, text| fs::write(directory.path().join(file), text).unwrap();
+        write("memory.max", "1048576\n");
+        write("cpu.max", "150000 100000\n");
+        write("pids.max", "max\n");
+        let expected = Limits {
+            memory_max: Limit::At(1 << 20),
+            cpu_max: Limit::At(150),
+            tasks_max: Limit::Unlimited,
+        };
+        assert_eq!(cgroup.limits(), expected);
+        write("cpu.max", "max 100000\n");
+        assert_eq!(cgroup.limits().cpu_max, Limit::Unlimited);
+        write("cpu.max", "20000 0\n");
+        assert_eq!(cgroup.limits().cpu_max, Limit::Unknown);
+    }
+
+    #[test]
+    fn cache_that_was_not_used_lately_is_no_memory_of_the_agent() {
+        let directory = tempfile::tempdir().unwrap();
+        let cgroup = AgentCgroup::new(directory.path().to_owned());
+        assert_eq!(cgroup.memory(), None);
+        assert!(cgroup.cpu_us().is_err());
+        let write = |file, text| fs::write(directory.path().join(file), text).unwrap();
+        write("memory.current", "9000\n");
+        write(
+            "memory.stat",
+            "anon 1000\nactive_file 2000\ninactive_file 6000\n",
+        );
+        write("cpu.stat", "usage_usec 77\nuser_usec 70\n");
+        assert_eq!(cgroup.memory(), Some(3000));
+        assert_eq!(cgroup.cpu_us().unwrap(), 77);
     }
 
     #[test]

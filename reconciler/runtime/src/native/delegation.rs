@@ -65,6 +65,16 @@ impl Enforcement {
             .collect()
     }
 
+    /// The same, each with the reason.
+    pub(super) fn unenforced(&self, resources: &Resources) -> Vec<(&'static str, String)> {
+        let reason = self
+            .reason
+            .as_deref()
+            .unwrap_or("its controller is missing");
+        let missing = self.missing(resources).into_iter();
+        missing.map(|field| (field, reason.to_owned())).collect()
+    }
+
     fn without_cgroup(reason: String) -> Self {
         Self {
             cgroup: None,

@@ -29,9 +29,11 @@ mod shared;
 mod sys;
 mod table;
 mod tree;
+mod usage;
 mod user;
 
 use std::{
+    collections::BTreeMap,
     fs::{self, DirBuilder, OpenOptions},
     io,
     os::unix::fs::DirBuilderExt as _,
@@ -44,8 +46,9 @@ use std::{
 
 use osmoda_core::{
     name::AgentName,
-    observed::{Instance, InstanceState, InvocationId, Observation},
-    spec::Stop,
+    observed::{Instance, InstanceState, InvocationId, Limits, Observation},
+    resources::Usage,
+    spec::{Resources, Stop},
 };
 use tokio::{
     sync::{Semaphore, mpsc},
@@ -71,9 +74,14 @@ pub use self::{
 /// Most starts that are in their blocking part at once. Each holds a thread until its exec.
 const STARTS_AT_ONCE: usize = 8;
 
+/// Looks at the use of trees at once: without cgroups each is a walk of /proc, and those who ask
+/// more often than that can be answered get their answers later.
+const LOOKS_AT_ONCE: usize = 1;
+
 /// Runs agents as children of this process.
 pub struct NativeRuntime {
     shared: Arc<Shared>,
+    looks: Semaphore,
 }
 
 impl NativeRuntime {
@@ -123,7 +131,10 @@ impl NativeRuntime {
         });
         adopt::adopt_all(&shared)
             .map_err(failed("adopt what is noted in", &shared.instances_dir))?;
-        Ok(Self { shared })
+        Ok(Self {
+            shared,
+            looks: Semaphore::new(LOOKS_AT_ONCE),
+        })
     }
 
     /// What this host lets the runtime enforce.
@@ -239,6 +250,38 @@ impl Runtime for NativeRuntime {
     fn last_output(&self, agent: &AgentName, lines: usize, max_bytes: usize) -> Vec<String> {
         let current = self.log_files(agent).current;
         tail(&current, lines, max_bytes).unwrap_or_default()
+    }
+
+    async fn usage(&self, agent: &AgentName, invocation: InvocationId) -> io::Result<Usage> {
+        let latest = self.shared.table.latest(agent);
+        let latest = latest.filter(|latest| latest.instance.invocation == invocation);
+        let process = latest
+            .and_then(|latest| latest.process)
+            .ok_or(io::ErrorKind::NotFound)?;
+        let _look = self.looks.acquire().await.map_err(io::Error::other)?;
+        let read = spawn_blocking(move || usage::read(&process)).await;
+        read.map_err(io::Error::other)?
+    }
+
+    async fn limits(&self) -> BTreeMap<AgentName, Limits> {
+        let processes = self.shared.table.processes().into_iter();
+        let cgroups = processes.filter_map(|(agent, _, process)| match &process.tree {
+            Tree::Cgroup(cgroup) => Some((agent, cgroup.clone())),
+            Tree::Session(_) => None,
+        });
+        let cgroups: Vec<_> = cgroups.collect();
+        let read = move || {
+            let cgroups = cgroups.into_iter();
+            cgroups
+                .map(|(agent, cgroup)| (agent, cgroup.limits()))
+                .collect()
+        };
+        // A runtime that shuts down knows nothing any more.
+        spawn_blocking(read).await.unwrap_or_default()
+    }
+
+    fn unenforced(&self, resources: &Resources) -> Vec<(&'static str, String)> {
+        self.shared.enforcement.unenforced(resources)
     }
 
     fn subscribe(&self) -> mpsc::UnboundedReceiver<RuntimeEvent> {

@@ -32,6 +32,7 @@ use super::{
         watch::watch,
     },
     tree::Tree,
+    usage::Meter,
 };
 
 /// How long another parent may take to reap an adopted agent before its exit counts as unknown.
@@ -43,6 +44,8 @@ pub(super) struct Process {
     pub tree: Tree,
     pidfd: AsyncFd<OwnedFd>,
     oom_kills_before: u64,
+    /// CPU time of its tree, where no cgroup keeps it.
+    pub cpu: Meter,
     exit: OnceCell<Exit>,
 }
 
@@ -58,6 +61,7 @@ impl Process {
             tree,
             pidfd: watch(pidfd)?,
             oom_kills_before,
+            cpu: Meter::default(),
             exit: OnceCell::new(),
         })
     }

@@ -11,6 +11,8 @@ pub(crate) struct Stat {
     pub parent: u32,
     /// Session (setsid(2)).
     pub session: u32,
+    /// CPU time of it and of the children it has waited for, in clock ticks.
+    pub cpu_ticks: u64,
     /// When it was made, in clock ticks since boot: with the pid, its identity for this boot.
     pub start_time: u64,
 }
@@ -34,6 +36,9 @@ fn parse_stat(line: &str) -> Option<Stat> {
         dead: matches!(*field(3)?, "Z" | "X" | "x"),
         parent: field(4)?.parse().ok()?,
         session: field(6)?.parse().ok()?,
+        cpu_ticks: (14..=17).try_fold(0_u64, |sum, number| {
+            Some(sum.saturating_add(field(number)?.parse().ok()?))
+        })?,
         start_time: field(22)?.parse().ok()?,
     })
 }
@@ -69,11 +74,12 @@ mod tests {
 
     #[test]
     fn a_name_with_parentheses_does_not_shift_the_fields() {
-        let line = "42 (a) R 1 (b) Z 7 42 41 0 -1 4 0 0 0 0 0 0 0 0 20 0 1 0 98765 0 0";
+        let line = "42 (a) R 1 (b) Z 7 42 41 0 -1 4 0 0 0 0 1 2 3 4 20 0 1 0 98765 0 0";
         let expected = Stat {
             dead: true,
             parent: 7,
             session: 41,
+            cpu_ticks: 10,
             start_time: 98_765,
         };
         assert_eq!(parse_stat(line), Some(expected));

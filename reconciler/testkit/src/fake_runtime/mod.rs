@@ -15,12 +15,13 @@ pub mod script;
 mod senses;
 mod world;
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, io, sync::Arc, time::Duration};
 
 use osmoda_core::{
     name::AgentName,
-    observed::{Exit, ExitStatus, Instance, InstanceState, InvocationId, Observation},
-    spec::Stop,
+    observed::{Exit, ExitStatus, Instance, InstanceState, InvocationId, Limits, Observation},
+    resources::Usage,
+    spec::{Resources, Stop},
 };
 use osmoda_runtime::{
     ObserveError, Runtime, RuntimeEvent, StartError, StartRequest, StopError, Stopped,
@@ -157,6 +158,19 @@ impl Runtime for FakeRuntime {
 
     fn last_output(&self, agent: &AgentName, lines: usize, max_bytes: usize) -> Vec<String> {
         self.world.last_output(agent, lines, max_bytes)
+    }
+
+    async fn usage(&self, agent: &AgentName, invocation: InvocationId) -> io::Result<Usage> {
+        self.world.usage_of(agent, invocation)
+    }
+
+    /// The fake world enforces no limits, and says of none that it does not.
+    async fn limits(&self) -> BTreeMap<AgentName, Limits> {
+        BTreeMap::new()
+    }
+
+    fn unenforced(&self, _: &Resources) -> Vec<(&'static str, String)> {
+        Vec::new()
     }
 
     fn subscribe(&self) -> mpsc::UnboundedReceiver<RuntimeEvent> {

@@ -21,8 +21,9 @@ impl Senses for World {
         })
     }
 
-    fn usage(&self, _: AgentName, _: InvocationId) -> Asked<io::Result<Usage>> {
-        Box::pin(async { Ok(Usage::default()) })
+    fn usage(&self, agent: AgentName, invocation: InvocationId) -> Asked<io::Result<Usage>> {
+        let usage = self.usage_of(&agent, invocation);
+        Box::pin(async { usage })
     }
 
     fn last_sign(

@@ -3,12 +3,14 @@
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     future::Future,
+    io,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use osmoda_core::{
     name::AgentName,
     observed::{Exit, ExitStatus, Instance, InstanceState, InvocationId},
+    resources::Usage,
     spec::Signal,
     time::{Clock, Mono},
 };
@@ -52,6 +54,7 @@ struct Agent {
     stop_faults: VecDeque<StopFault>,
     event_faults: VecDeque<EventFault>,
     unknown: Option<String>,
+    usage: Usage,
 }
 
 struct Life {
@@ -114,6 +117,23 @@ impl World {
     /// From now on the agent cannot be inspected (`Some(why)`), or can again (`None`).
     pub fn set_unknown(&self, agent: &AgentName, reason: Option<&str>) {
         self.with(agent, |agent| agent.unknown = reason.map(str::to_owned));
+    }
+
+    /// From now on the agent's process tree uses this much.
+    pub fn set_usage(&self, agent: &AgentName, usage: Usage) {
+        self.with(agent, |agent| agent.usage = usage);
+    }
+
+    /// What the tree of this instance uses, if it lives.
+    pub(super) fn usage_of(
+        &self,
+        agent: &AgentName,
+        invocation: InvocationId,
+    ) -> io::Result<Usage> {
+        let living = self.with(agent, |agent| {
+            agent.alive.contains(&invocation).then_some(agent.usage)
+        });
+        living.ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
     /// Drops all orders that were not used up, and makes every agent known again.

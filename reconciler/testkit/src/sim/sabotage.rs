@@ -3,10 +3,13 @@
 //! Each breaks what the loop relies on, which to the world looks the same as a loop that is
 //! wrong in that way.
 
+use std::{collections::BTreeMap, io};
+
 use osmoda_core::{
     name::AgentName,
-    observed::{Instance, InstanceState, InvocationId, Observation},
-    spec::Stop,
+    observed::{Instance, InstanceState, InvocationId, Limits, Observation},
+    resources::Usage,
+    spec::{Resources, Stop},
 };
 use osmoda_runtime::{
     ObserveError, Runtime, RuntimeEvent, StartError, StartRequest, StopError, Stopped,
@@ -94,6 +97,18 @@ impl Runtime for Sabotaged {
 
     fn last_output(&self, agent: &AgentName, lines: usize, max_bytes: usize) -> Vec<String> {
         self.honest.last_output(agent, lines, max_bytes)
+    }
+
+    async fn usage(&self, agent: &AgentName, invocation: InvocationId) -> io::Result<Usage> {
+        self.honest.usage(agent, invocation).await
+    }
+
+    async fn limits(&self) -> BTreeMap<AgentName, Limits> {
+        self.honest.limits().await
+    }
+
+    fn unenforced(&self, resources: &Resources) -> Vec<(&'static str, String)> {
+        self.honest.unenforced(resources)
     }
 
     fn subscribe(&self) -> mpsc::UnboundedReceiver<RuntimeEvent> {
