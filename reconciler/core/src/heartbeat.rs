@@ -26,7 +26,7 @@ pub const STATUS_MAX: usize = 512;
 pub enum Notice {
     /// `READY=1`: start-up, or a reload, is complete.
     Ready,
-    /// `RELOADING=1`, which has to come with `MONOTONIC_USEC=`.
+    /// `RELOADING=1`: its configuration is being read again; `READY=1` ends that.
     Reloading,
     /// `STOPPING=1`: it is ending on its own.
     Stopping,
@@ -38,7 +38,7 @@ pub enum Notice {
     Beat,
     /// `WATCHDOG=trigger`: it asks to be treated as hung.
     Trigger,
-    /// `WATCHDOG_USEC=`: its heartbeat timeout from now on.
+    /// `WATCHDOG_USEC=`: its heartbeat timeout from now on; `Duration::MAX` for none.
     Timeout(Duration),
     /// `EXTEND_TIMEOUT_USEC=`: no deadline before this much time has passed.
     Extend(Duration),
@@ -87,8 +87,25 @@ pub enum Silence {
 }
 
 impl Heartbeat {
-    /// Folds a notice in.
-    pub fn hear(&mut self, notice: &Notice, now: Mono) {
+    /// Folds a notice in. Says whether a decision may follow from it: a beat or an extension
+    /// only moves a deadline away, and whoever waits for the old one looks again then.
+    pub fn hear(&mut self, notice: &Notice, now: Mono) -> bool {
+        let decisive = |heartbeat: &Self| {
+            let Self {
+                ready_at,
+                stopping_since,
+                triggered_at,
+                timeout,
+                ..
+            } = heartbeat;
+            (*ready_at, *stopping_since, *triggered_at, *timeout)
+        };
+        let before = decisive(self);
+        self.fold(notice, now);
+        decisive(self) != before
+    }
+
+    fn fold(&mut self, notice: &Notice, now: Mono) {
         match notice {
             Notice::Ready => {
                 self.ready_at.get_or_insert(now);
@@ -218,6 +235,36 @@ mod tests {
         assert!(overdue(&heartbeat, HeartbeatSource::Output, 99 * S));
         heartbeat.beat(Mono(14 * S));
         assert!(!overdue(&heartbeat, HeartbeatSource::Output, 99 * S));
+    }
+
+    #[test]
+    fn only_news_that_may_call_for_a_decision_says_so() {
+        let mut heartbeat = Heartbeat::default();
+        let mut hear = |notice: Notice| heartbeat.hear(&notice, Mono(S));
+        assert!(hear(Notice::Ready));
+        assert!(!hear(Notice::Beat));
+        assert!(!hear(Notice::Extend(Duration::from_secs(1))));
+        assert!(!hear(Notice::Status("busy".into())));
+        assert!(hear(Notice::Timeout(Duration::from_secs(1))));
+        assert!(!hear(Notice::Timeout(Duration::from_secs(1))));
+        assert!(!hear(Notice::Reloading));
+        assert!(!hear(Notice::Ready), "the end of a reload is no new start");
+        assert!(hear(Notice::Trigger));
+        assert!(hear(Notice::Stopping));
+        assert!(!hear(Notice::Stopping));
+    }
+
+    #[test]
+    fn a_reload_that_never_ends_is_no_hang_while_beats_go_on() {
+        let mut heartbeat = Heartbeat::default();
+        heartbeat.hear(&Notice::Ready, Mono(0));
+        heartbeat.hear(&Notice::Reloading, Mono(S));
+        for second in (2..100).step_by(10) {
+            assert!(!overdue(&heartbeat, HeartbeatSource::Notify, second * S));
+            heartbeat.hear(&Notice::Beat, Mono(second * S));
+        }
+        assert_eq!(heartbeat.reloading_since, Some(Mono(S)));
+        assert!(overdue(&heartbeat, HeartbeatSource::Notify, 107 * S));
     }
 
     #[test]

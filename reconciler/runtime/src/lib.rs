@@ -6,13 +6,14 @@
 pub mod clock;
 pub mod native;
 
-use std::{collections::BTreeMap, future::Future, io, sync::Arc};
+use std::{collections::BTreeMap, future::Future, io, os::fd::OwnedFd, sync::Arc, time::Duration};
 
 use osmoda_core::{
     name::AgentName,
     observed::{Exit, Generation, Instance, InvocationId, Limits, Observation},
     resources::Usage,
     spec::{AgentSpec, Resources, Stop},
+    time::Mono,
 };
 use tokio::sync::mpsc;
 
@@ -35,6 +36,36 @@ pub struct StartRequest {
 pub enum RuntimeEvent {
     /// Something about this agent's instance changed.
     Changed(AgentName),
+}
+
+/// Who sent something through a Unix socket, as the kernel tells it (unix(7)).
+#[derive(Debug)]
+pub struct Sender {
+    /// Its process id when it sent.
+    pub pid: u32,
+    /// The process itself, where the kernel gives it (Linux 6.5): a pid may have been given to
+    /// another process since.
+    pub pidfd: Option<OwnedFd>,
+}
+
+/// Why another process did not become an instance's main process.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)]
+pub enum MainPidError {
+    #[error("agent {agent} has no running instance {invocation}")]
+    NoSuchInstance {
+        agent: AgentName,
+        invocation: InvocationId,
+    },
+    /// It is in nobody's tree or in another agent's, or it has ended.
+    #[error("process {pid} does not live in the tree of agent {agent}")]
+    NotOfItsTree { agent: AgentName, pid: u32 },
+    #[error("{what}")]
+    System {
+        what: String,
+        #[source]
+        source: io::Error,
+    },
 }
 
 /// Why a start did not happen. No process of the instance is left behind.
@@ -165,6 +196,36 @@ pub trait Runtime: Send + Sync + 'static {
     /// Limits among `resources` that nothing on this host enforces: their paths within `spec`,
     /// and why not. No I/O.
     fn unenforced(&self, resources: &Resources) -> Vec<(&'static str, String)>;
+
+    /// Whose process this is. One that has ended is known as far as the kernel still tells where
+    /// it was. `None`: nobody's, or it cannot be told.
+    fn owner(&self, sender: &Sender) -> Option<(AgentName, InvocationId)>;
+
+    /// Makes another process of its tree the instance's main process: its end is the instance's
+    /// end from now on, also for a later daemon, and the end of the former one is not.
+    ///
+    /// # Errors
+    /// [`MainPidError`]; then nothing has changed.
+    fn set_main_pid(
+        &self,
+        agent: &AgentName,
+        invocation: InvocationId,
+        pid: u32,
+    ) -> Result<(), MainPidError>;
+
+    /// Has a [`Runtime::stop`] that is under way wait at least `by` from now before it kills, but
+    /// no longer than [`osmoda_core::heartbeat::EXTENSION_MAX`] from its beginning.
+    fn extend_stop(&self, agent: &AgentName, invocation: InvocationId, by: Duration);
+
+    /// When the instance wrote to stdout or stderr last; `None`: not that anybody knows of.
+    ///
+    /// # Errors
+    /// It cannot be told, or there is no such instance.
+    fn last_output_at(
+        &self,
+        agent: &AgentName,
+        invocation: InvocationId,
+    ) -> impl Future<Output = io::Result<Option<Mono>>> + Send;
 
     /// Events from now on; one subscriber (the loop).
     fn subscribe(&self) -> mpsc::UnboundedReceiver<RuntimeEvent>;

@@ -51,8 +51,8 @@ fn adopt(shared: &Arc<Shared>, agent: &AgentName, note: Note) -> io::Result<()> 
     let tree = match &note.cgroup {
         Some(path) => Tree::Cgroup(AgentCgroup::new(path.clone())),
         None => Tree::Session(Session {
-            leader: note.pid,
-            leader_known: !matches!(found, Found::Gone),
+            leader: note.session.unwrap_or(note.pid),
+            leader_known: is_its_session(&note, &found),
             invocation: note.invocation,
         }),
     };
@@ -95,6 +95,16 @@ fn adopt(shared: &Arc<Shared>, agent: &AgentName, note: Note) -> io::Result<()> 
     };
     shared.table.put(agent, latest);
     Ok(())
+}
+
+/// Whether the number of the session still means this one: it is kept from others for as long as
+/// a process of it lives or is not reaped.
+fn is_its_session(note: &Note, found: &Found) -> bool {
+    match (found, note.session) {
+        (Found::Gone, _) => false,
+        (_, None) => true,
+        (_, Some(session)) => procfs::stat(note.pid).is_ok_and(|stat| stat.session == session),
+    }
 }
 
 /// The pidfd comes first: what /proc says after that is about the process it holds.

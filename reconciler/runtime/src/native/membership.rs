@@ -1,13 +1,128 @@
-//! Whether a process belongs to an agent: who asks the API to act must not be one.
+//! Whose a process is: who asks the API to act must not be an agent's, who sends a notification
+//! must be.
+//!
+//! A cgroup tells for certain, and on newer kernels (6.15) even of a process that has ended.
+//! Without one a process is known by its session or by the INVOCATION_ID it was executed with.
+//!
+//! Invariant: what /proc says by a pid counts only if the process behind the pidfd, where there
+//! is one, still lived after it was read.
 
-use std::{fs, path::Path};
+use std::{
+    collections::BTreeMap,
+    fs,
+    os::{
+        fd::{AsFd as _, OwnedFd},
+        unix::fs::MetadataExt as _,
+    },
+    path::Path,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
-use osmoda_core::observed::{Instance, InstanceState};
+use osmoda_core::{
+    name::AgentName,
+    observed::{Instance, InstanceState, InvocationId},
+};
+use rustix::event::PollFlags;
 
-use super::{NativeRuntime, procfs, tree::Tree};
+use super::{
+    NativeRuntime, process, procfs, shared::Shared, sys::exit_info::cgroup_id, table::Latest,
+    tree::Tree,
+};
+use crate::Sender;
 
 /// Most ancestors of a process that are looked at.
 const ANCESTORS_MAX: usize = 64;
+
+/// Which agent each cgroup belongs to, by the inode number of its directory.
+#[derive(Default)]
+pub(super) struct CgroupIds {
+    agents: Mutex<BTreeMap<u64, AgentName>>,
+}
+
+impl CgroupIds {
+    fn agents(&self) -> MutexGuard<'_, BTreeMap<u64, AgentName>> {
+        self.agents.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Remembers where an instance lives. The kernel never gives such a number twice.
+    pub fn learn(&self, agent: &AgentName, tree: &Tree) {
+        let Tree::Cgroup(cgroup) = tree else { return };
+        let Ok(directory) = fs::metadata(cgroup.path()) else {
+            return; // its processes are then known by /proc
+        };
+        self.forget(agent);
+        self.agents().insert(directory.ino(), agent.clone());
+    }
+
+    pub fn forget(&self, agent: &AgentName) {
+        self.agents().retain(|_, other| other != agent);
+    }
+
+    fn agent(&self, pidfd: &OwnedFd) -> Option<AgentName> {
+        let id = cgroup_id(pidfd.as_fd())?;
+        self.agents().get(&id).cloned()
+    }
+}
+
+/// Whose process sent something; see [`crate::Runtime::owner`].
+pub(super) fn owner(shared: &Shared, sender: &Sender) -> Option<(AgentName, InvocationId)> {
+    let by_id = sender
+        .pidfd
+        .as_ref()
+        .and_then(|pidfd| shared.cgroup_ids.agent(pidfd));
+    let by_path = || by_cgroup_path(shared, sender);
+    if let Some(agent) = by_id.or_else(by_path) {
+        let invocation = shared.table.invocation(&agent)?;
+        return Some((agent, invocation));
+    }
+    by_session(shared, sender)
+}
+
+fn by_cgroup_path(shared: &Shared, sender: &Sender) -> Option<AgentName> {
+    let place = shared.enforcement.cgroup.as_ref()?.file_name()?;
+    let cgroup = own_cgroup(sender.pid).ok()??;
+    let mut parts = Path::new(&cgroup).components().map(|part| part.as_os_str());
+    parts.find(|part| *part == place)?;
+    let agent = AgentName::new(parts.next()?.to_str()?).ok()?;
+    lives(sender).then_some(agent)
+}
+
+fn by_session(shared: &Shared, sender: &Sender) -> Option<(AgentName, InvocationId)> {
+    let all = shared.table.all_latest();
+    let owned = |latest: &Latest| (latest.instance.agent.clone(), latest.instance.invocation);
+    let without_cgroup = |latest: &&Latest| matches!(latest.tree, Tree::Session(_));
+    let mut sessions = all.iter().filter(without_cgroup);
+    // An instance keeps the number of its main process until the next start.
+    let is_main = |latest: &&Latest| match &latest.tree {
+        Tree::Session(session) => session.leader_known && session.leader == sender.pid,
+        Tree::Cgroup(_) => false,
+    };
+    if let Some(main) = sessions.clone().find(is_main) {
+        return Some(owned(main));
+    }
+    let stat = procfs::stat(sender.pid).ok()?;
+    let in_session = sessions.find(|latest| match &latest.tree {
+        Tree::Session(session) => session.leader_known && session.leader == stat.session,
+        Tree::Cgroup(_) => false,
+    });
+    let found = in_session.map(owned).or_else(|| {
+        let id = procfs::variable(sender.pid, "INVOCATION_ID")?;
+        let id = InvocationId::from_hex(&id).ok()?;
+        let known = all.iter().find(|latest| latest.instance.invocation == id);
+        known
+            .map(owned)
+            .or_else(|| shared.table.starting(id).map(|agent| (agent, id)))
+    });
+    found.filter(|_| lives(sender))
+}
+
+/// Whether it has not ended, as far as can be told: without a pidfd it is taken for the process
+/// that has its number now.
+fn lives(sender: &Sender) -> bool {
+    let ended = |pidfd| process::wait_for(pidfd, PollFlags::IN, Duration::ZERO);
+    !sender.pidfd.as_ref().is_some_and(ended)
+}
 
 impl NativeRuntime {
     /// Whether `pid` is in the process tree of any agent. A process that cannot be looked at is

@@ -4,6 +4,7 @@
 //! - a start: `launch` (its steps), `user`, `environment`, `credentials`, `logs`, and `sys`, the
 //!   only unsafe code, which makes the child;
 //! - an end: `process` (the pidfd), `tree` (everything the instance started), `cgroup`;
+//! - a message: `membership` (whose it is), `main_process` (MAINPID=), `output`;
 //! - `shared` is the work between those: a start or an end as a whole;
 //! - a new daemon: `lock` (one at a time), `note` (what instances leave), `adopt`;
 //! - `delegation` finds where cgroups may be made, `table` is what is known in memory.
@@ -20,9 +21,11 @@ mod environment;
 mod launch;
 mod lock;
 mod logs;
+mod main_process;
 mod membership;
 mod note;
 mod options;
+mod output;
 mod process;
 mod procfs;
 mod shared;
@@ -39,9 +42,10 @@ use std::{
     os::unix::fs::DirBuilderExt as _,
     path::{Path, PathBuf},
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use osmoda_core::{
@@ -49,13 +53,17 @@ use osmoda_core::{
     observed::{Instance, InstanceState, InvocationId, Limits, Observation},
     resources::Usage,
     spec::{Resources, Stop},
+    time::Mono,
 };
 use tokio::{
     sync::{Semaphore, mpsc},
     task::spawn_blocking,
 };
 
-use crate::{ObserveError, Runtime, RuntimeEvent, StartError, StartRequest, StopError, Stopped};
+use crate::{
+    MainPidError, ObserveError, Runtime, RuntimeEvent, Sender, StartError, StartRequest, StopError,
+    Stopped,
+};
 
 use self::{
     shared::{Shared, kill_rest, stop_failed, thread_failed},
@@ -69,6 +77,8 @@ pub use self::{
     environment::DEFAULT_PATH,
     logs::{LogFiles, PREVIOUS_RUNS, RUN_LOG_MAX, log_files, tail},
     options::{NativeOptions, OpenError},
+    output::stamp,
+    sys::receive::{Datagram, identify_senders, receive},
 };
 
 /// Most starts that are in their blocking part at once. Each holds a thread until its exec.
@@ -126,6 +136,9 @@ impl NativeRuntime {
             events: Mutex::new(None),
             next_log_check: AtomicU64::new(0),
             output_lost: AtomicU64::new(0),
+            cgroup_ids: membership::CgroupIds::default(),
+            output_looks: output::OutputLooks::default(),
+            before_ends: OnceLock::new(),
             options,
             instances_dir,
         });
@@ -135,6 +148,11 @@ impl NativeRuntime {
             shared,
             looks: Semaphore::new(LOOKS_AT_ONCE),
         })
+    }
+
+    /// Says how what agents have sent is taken in before the end of a main process is judged; once.
+    pub fn listen_before_ends(&self, listen: impl Fn() + Send + Sync + 'static) {
+        let _ = self.shared.before_ends.set(Box::new(listen)); // the first one stays
     }
 
     /// What this host lets the runtime enforce.
@@ -223,6 +241,7 @@ impl Runtime for NativeRuntime {
     }
 
     async fn observe(&self) -> Result<Vec<Instance>, ObserveError> {
+        self.shared.listen();
         let running = self.shared.table.processes();
         for (agent, invocation, process) in &running {
             if process.has_ended() {
@@ -282,6 +301,35 @@ impl Runtime for NativeRuntime {
 
     fn unenforced(&self, resources: &Resources) -> Vec<(&'static str, String)> {
         self.shared.enforcement.unenforced(resources)
+    }
+
+    fn owner(&self, sender: &Sender) -> Option<(AgentName, InvocationId)> {
+        membership::owner(&self.shared, sender)
+    }
+
+    fn set_main_pid(
+        &self,
+        agent: &AgentName,
+        invocation: InvocationId,
+        pid: u32,
+    ) -> Result<(), MainPidError> {
+        main_process::set(&self.shared, agent, invocation, pid)
+    }
+
+    fn extend_stop(&self, agent: &AgentName, invocation: InvocationId, by: Duration) {
+        let latest = self.shared.table.latest(agent);
+        let latest = latest.filter(|latest| latest.instance.invocation == invocation);
+        if let Some(process) = latest.and_then(|latest| latest.process) {
+            process.extend_stop(by);
+        }
+    }
+
+    async fn last_output_at(
+        &self,
+        agent: &AgentName,
+        invocation: InvocationId,
+    ) -> io::Result<Option<Mono>> {
+        output::last_output_at(&self.shared, agent, invocation).await
     }
 
     fn subscribe(&self) -> mpsc::UnboundedReceiver<RuntimeEvent> {

@@ -39,6 +39,9 @@ pub(super) struct Note {
     pub boot_id: String,
     /// Its cgroup, if it has one.
     pub cgroup: Option<PathBuf>,
+    /// Its session, where that is not the number of the main process.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session: Option<u32>,
 }
 
 /// All of a note that is known before there is a process.
@@ -101,6 +104,30 @@ fn read(path: &Path) -> Result<(AgentName, Note), String> {
     Ok((agent, note))
 }
 
+/// Names another main process in an agent's note, in one step.
+///
+/// # Errors
+/// The note cannot be read or written; it is then as before.
+pub(super) fn rewrite(
+    directory: &Path,
+    agent: &AgentName,
+    pid: u32,
+    start_time: u64,
+) -> io::Result<()> {
+    let path = directory.join(agent.as_str());
+    let (_, mut note) = read(&path).map_err(io::Error::other)?;
+    if note.cgroup.is_none() {
+        note.session.get_or_insert(note.pid);
+    }
+    note.pid = pid;
+    note.start_time = start_time;
+    let mut text = serde_json::to_vec(&note)?;
+    text.push(b'\n');
+    let draft = directory.join(format!("{agent}.main"));
+    fs::write(&draft, text)?;
+    fs::rename(draft, path)
+}
+
 /// Removes an agent's note; none is a success.
 pub(super) fn remove(directory: &Path, agent: &AgentName) -> io::Result<()> {
     match fs::remove_file(directory.join(agent.as_str())) {
@@ -140,6 +167,32 @@ mod tests {
                 "\n"
             )
         );
+    }
+
+    #[test]
+    fn another_main_process_is_named_and_everything_else_stays() {
+        let directory = tempfile::tempdir().unwrap();
+        let agent = AgentName::new("a").unwrap();
+        fs::write(directory.path().join("a"), text()).unwrap();
+        rewrite(directory.path(), &agent, 43, 100).unwrap();
+        let changed = text().replace(
+            "\"pid\":42,\"startTime\":99",
+            "\"pid\":43,\"startTime\":100",
+        );
+        assert_eq!(
+            fs::read_to_string(directory.path().join("a")).unwrap(),
+            changed
+        );
+
+        let without_cgroup = text().replace("\"/sys/fs/cgroup/a\"", "null");
+        fs::write(directory.path().join("a"), without_cgroup).unwrap();
+        for pid in [43, 44] {
+            rewrite(directory.path(), &agent, pid, 100).unwrap();
+            let [(_, note)] = &read_all(directory.path()).unwrap()[..] else {
+                panic!("one note");
+            };
+            assert_eq!((note.pid, note.session), (pid, Some(42)));
+        }
     }
 
     #[test]

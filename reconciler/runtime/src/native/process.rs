@@ -15,6 +15,7 @@ use std::{
 };
 
 use osmoda_core::{
+    heartbeat::EXTENSION_MAX,
     observed::{Exit, ExitStatus},
     spec::Signal,
     time::Clock,
@@ -23,7 +24,12 @@ use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     process::{WaitId, WaitIdOptions, WaitIdStatus, pidfd_send_signal, waitid},
 };
-use tokio::{io::unix::AsyncFd, sync::OnceCell, task::spawn_blocking};
+use tokio::{
+    io::unix::AsyncFd,
+    sync::{OnceCell, watch as watch_channel},
+    task::spawn_blocking,
+    time::Instant,
+};
 
 use super::{
     cgroup::named,
@@ -47,6 +53,17 @@ pub(super) struct Process {
     /// CPU time of its tree, where no cgroup keeps it.
     pub cpu: Meter,
     exit: OnceCell<Exit>,
+    /// The stop that is under way, or was last.
+    stopping: watch_channel::Sender<Option<Stopping>>,
+}
+
+/// How long a stop waits.
+#[derive(Clone, Copy)]
+struct Stopping {
+    /// Until now.
+    until: Instant,
+    /// At most.
+    at_most: Instant,
 }
 
 impl Process {
@@ -63,6 +80,7 @@ impl Process {
             oom_kills_before,
             cpu: Meter::default(),
             exit: OnceCell::new(),
+            stopping: watch_channel::Sender::new(None),
         })
     }
 
@@ -73,6 +91,49 @@ impl Process {
             tracing::debug!(pid = self.pid, %error, "no longer watching a process");
             std::future::pending::<()>().await;
         }
+    }
+
+    /// Begins a stop, before its signal is sent: who is told to end may ask for longer at once.
+    /// Of several stops the last one's grace counts.
+    pub fn begin_stop(&self, grace: Duration) {
+        let began = Instant::now();
+        let stopping = Stopping {
+            until: began + grace,
+            at_most: began + grace.max(EXTENSION_MAX),
+        };
+        self.stopping.send_replace(Some(stopping));
+    }
+
+    /// Waits for its end for as long as the stop that was begun allows. False: time was up.
+    pub async fn ended_in_grace(&self) -> bool {
+        let mut stopping = self.stopping.subscribe();
+        loop {
+            let until = stopping.borrow_and_update().map(|stop| stop.until);
+            let until = until.unwrap_or_else(Instant::now);
+            tokio::select! {
+                biased;
+                () = self.ended() => return true,
+                Ok(()) = stopping.changed() => {}
+                () = tokio::time::sleep_until(until) => return false,
+            }
+        }
+    }
+
+    /// Has a stop that is under way wait at least this much longer, within its bound.
+    pub fn extend_stop(&self, by: Duration) {
+        let asked = Instant::now() + by.min(EXTENSION_MAX);
+        self.stopping.send_if_modified(|stopping| {
+            let Some(stop) = stopping else { return false };
+            let until = asked.min(stop.at_most).max(stop.until);
+            let later = until > stop.until;
+            stop.until = until;
+            later
+        });
+    }
+
+    /// Reaps it, once it has ended and is no longer anybody's main process.
+    pub fn reap(&self) {
+        reap(self.pidfd.get_ref());
     }
 
     /// Whether the process has ended, by a look at it now.
@@ -178,7 +239,7 @@ fn decode(status: i32) -> ExitStatus {
 }
 
 /// Waits for any of `events`, or a hangup, on a pidfd. False: time was up.
-fn wait_for(pidfd: &OwnedFd, events: PollFlags, limit: Duration) -> bool {
+pub(super) fn wait_for(pidfd: &OwnedFd, events: PollFlags, limit: Duration) -> bool {
     let mut poll_one = [PollFd::from_borrowed_fd(pidfd.as_fd(), events)];
     Timespec::try_from(limit)
         .is_ok_and(|limit| poll(&mut poll_one, Some(&limit)).is_ok_and(|ready| ready > 0))

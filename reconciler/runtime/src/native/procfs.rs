@@ -62,6 +62,14 @@ pub(crate) fn has_variable(pid: u32, variable: &str) -> bool {
     })
 }
 
+/// The value of a variable that a process was executed with, if it is UTF-8.
+pub(crate) fn variable(pid: u32, name: &str) -> Option<String> {
+    let text = fs::read(format!("/proc/{pid}/environ")).ok()?;
+    let mut items = text.split(|byte| *byte == 0);
+    let value = items.find_map(|item| item.strip_prefix(name.as_bytes())?.strip_prefix(b"="))?;
+    String::from_utf8(value.to_vec()).ok()
+}
+
 /// The name of a process, for people.
 pub(crate) fn command_name(pid: u32) -> Option<String> {
     let name = fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;

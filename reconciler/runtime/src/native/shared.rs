@@ -7,7 +7,7 @@ use std::{
     os::fd::OwnedFd,
     path::PathBuf,
     sync::{
-        Arc, Mutex, PoisonError, Weak,
+        Arc, Mutex, OnceLock, PoisonError, Weak,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -29,8 +29,11 @@ use super::{
     delegation::Enforcement,
     launch,
     logs::{RUN_LOG_MAX, log_files},
+    main_process,
+    membership::CgroupIds,
     note,
     options::NativeOptions,
+    output::OutputLooks,
     process::Process,
     table::{Latest, Table},
     tree::{self, END_WAIT, Tree},
@@ -55,6 +58,10 @@ pub(super) struct Shared {
     pub events: Mutex<Option<mpsc::UnboundedSender<RuntimeEvent>>>,
     pub next_log_check: AtomicU64,
     pub output_lost: AtomicU64,
+    pub cgroup_ids: CgroupIds,
+    pub output_looks: OutputLooks,
+    /// Takes in what agents have sent before their ends are judged.
+    pub before_ends: OnceLock<Box<dyn Fn() + Send + Sync>>,
 }
 
 /// One start, from the agent's gate to its registration.
@@ -68,6 +75,7 @@ pub(super) async fn start(
         Some(latest) => Some(shared.ended_or_refused(&agent, latest).await?),
         None => None,
     };
+    shared.table.set_starting(&agent, request.invocation);
     let _permit = shared
         .starts
         .acquire()
@@ -95,7 +103,7 @@ pub(super) async fn start(
     match Process::new(launched.pid, launched.pidfd, launched.tree) {
         Ok(process) => {
             shared.watch(&agent, instance.clone(), process);
-            Ok(instance)
+            Ok(main_process::set_as_told(&shared, &agent).unwrap_or(instance))
         }
         Err(source) => {
             let _ = kill_rest(tree).await; // an instance that cannot be watched must not live
@@ -119,6 +127,7 @@ impl Shared {
             instance,
         };
         let invocation = latest.instance.invocation;
+        self.cgroup_ids.learn(agent, &latest.tree);
         // Registered first: an end that is seen at once must find its instance.
         self.table.put(agent, latest);
         let watcher = tokio::spawn(watch(
@@ -139,8 +148,16 @@ impl Shared {
         process: &Process,
     ) -> Exit {
         let exit = process.exit(&*self.options.clock).await;
-        self.table.record_exit(agent, invocation, &exit);
+        self.table.record_exit(agent, invocation, process, &exit);
         exit
+    }
+
+    /// Takes in what agents have sent: one may have named another main process with its last
+    /// breath.
+    pub fn listen(&self) {
+        if let Some(listen) = self.before_ends.get() {
+            listen();
+        }
     }
 
     /// What is left of an instance that has ended; one that lives refuses the next start.
@@ -168,11 +185,11 @@ impl Shared {
         process: &Process,
         stop: &Stop,
     ) -> Result<Stopped, StopError> {
+        process.begin_stop(stop.grace_period.get());
         if !process.has_ended() {
             signal_all(process, stop.signal).await?;
         }
-        let in_grace = timeout(stop.grace_period.get(), process.ended()).await;
-        let killed = in_grace.is_err();
+        let killed = !process.ended_in_grace().await;
         if killed {
             let what = "cannot kill the main process";
             process
@@ -212,6 +229,8 @@ impl Shared {
         for error in removed.into_iter().filter_map(Result::err) {
             tracing::warn!(%agent, %error, "cannot remove all that is left of an agent");
         }
+        self.cgroup_ids.forget(agent);
+        self.output_looks.forget(agent);
         self.table.remove(agent);
     }
 
@@ -263,9 +282,19 @@ async fn watch(
     invocation: InvocationId,
     process: Arc<Process>,
 ) {
+    process.ended().await;
+    if let Some(shared) = shared.upgrade() {
+        shared.listen();
+        if !shared.table.is_main(&agent, &process) {
+            process.reap();
+            return;
+        }
+    }
     let exit = process.exit(&*clock).await;
     if let Some(shared) = shared.upgrade() {
-        shared.table.record_exit(&agent, invocation, &exit);
+        shared
+            .table
+            .record_exit(&agent, invocation, &process, &exit);
         shared.announce(agent);
     }
 }

@@ -33,6 +33,10 @@ pub(super) struct Latest {
 struct Slot {
     gate: Gate,
     latest: Option<Latest>,
+    /// The instance that is being started, until it is the latest.
+    starting: Option<InvocationId>,
+    /// The main process that the instance named while it was being started.
+    told_main: Option<u32>,
     watcher: Option<AbortHandle>,
 }
 
@@ -78,11 +82,71 @@ impl Table {
         running.collect()
     }
 
+    pub fn all_latest(&self) -> Vec<Latest> {
+        let slots = self.slots();
+        slots
+            .values()
+            .filter_map(|slot| slot.latest.clone())
+            .collect()
+    }
+
+    /// Notes that an instance is being started: its processes may speak before it is registered.
+    pub fn set_starting(&self, agent: &AgentName, invocation: InvocationId) {
+        let mut slots = self.slots();
+        let slot = slots.entry(agent.clone()).or_default();
+        slot.starting = Some(invocation);
+        slot.told_main = None;
+    }
+
+    /// Keeps the main process that an instance names before it is registered. False: it is not
+    /// being started.
+    pub fn tell_main(&self, agent: &AgentName, invocation: InvocationId, pid: u32) -> bool {
+        let mut slots = self.slots();
+        let slot = slots
+            .get_mut(agent)
+            .filter(|slot| slot.starting == Some(invocation));
+        slot.map(|slot| slot.told_main = Some(pid)).is_some()
+    }
+
+    /// What was kept so.
+    pub fn take_told_main(&self, agent: &AgentName) -> Option<u32> {
+        self.slots().get_mut(agent)?.told_main.take()
+    }
+
+    /// Whose this instance is, if it is being started.
+    pub fn starting(&self, invocation: InvocationId) -> Option<AgentName> {
+        let slots = self.slots();
+        let mut slots = slots.iter();
+        let (agent, _) = slots.find(|(_, slot)| slot.starting == Some(invocation))?;
+        Some(agent.clone())
+    }
+
+    /// The instance that a process of this agent belongs to: the one that runs, else the one
+    /// that is being started, else the one that ran last.
+    pub fn invocation(&self, agent: &AgentName) -> Option<InvocationId> {
+        let slots = self.slots();
+        let slot = slots.get(agent)?;
+        let latest = slot.latest.as_ref();
+        let running = latest.filter(|latest| latest.process.is_some());
+        let running = running.map(|latest| latest.instance.invocation);
+        let last = || latest.map(|latest| latest.instance.invocation);
+        running.or(slot.starting).or_else(last)
+    }
+
+    /// Whether this is the main process of the agent's latest instance.
+    pub fn is_main(&self, agent: &AgentName, process: &Arc<Process>) -> bool {
+        let slots = self.slots();
+        let latest = slots.get(agent).and_then(|slot| slot.latest.as_ref());
+        let main = latest.and_then(|latest| latest.process.as_ref());
+        main.is_some_and(|main| Arc::ptr_eq(main, process))
+    }
+
     /// Makes `latest` the agent's instance.
     pub fn put(&self, agent: &AgentName, latest: Latest) {
         let mut slots = self.slots();
         let slot = slots.entry(agent.clone()).or_default();
         slot.latest = Some(latest);
+        slot.starting = None;
         slot.watcher = None;
     }
 
@@ -93,13 +157,23 @@ impl Table {
         }
     }
 
-    /// Marks an instance as ended; one that is no longer the latest, or already has its end, is
-    /// left alone.
-    pub fn record_exit(&self, agent: &AgentName, invocation: InvocationId, exit: &Exit) {
+    /// Marks an instance as ended by the end of this main process; one that is no longer the
+    /// latest, has another main process or already has its end, is left alone.
+    pub fn record_exit(
+        &self,
+        agent: &AgentName,
+        invocation: InvocationId,
+        main: &Process,
+        exit: &Exit,
+    ) {
         let mut slots = self.slots();
         let latest = slots.get_mut(agent).and_then(|slot| slot.latest.as_mut());
-        if let Some(latest) = latest
-            .filter(|latest| latest.instance.invocation == invocation && latest.process.is_some())
+        let has_main = |latest: &Latest| {
+            let process = latest.process.as_ref();
+            process.is_some_and(|process| process.pid == main.pid)
+        };
+        if let Some(latest) =
+            latest.filter(|latest| latest.instance.invocation == invocation && has_main(latest))
         {
             latest.instance.state = InstanceState::Exited(exit.clone());
             latest.process = None;

@@ -7,7 +7,7 @@ use osmoda_core::{
     spec::{Credential, Stop},
     units::Period,
 };
-use osmoda_runtime::{Runtime as _, StartError, StopError};
+use osmoda_runtime::{MainPidError, Runtime as _, Sender, StartError, StopError};
 use tokio::join;
 
 use super::{Bench, Subject, agent, event, generation, pid, within};
@@ -249,6 +249,100 @@ pub async fn a_stop_can_be_given_up_and_asked_again<S: Subject>(bench: &mut Benc
     assert_eq!(bench.inspect(), Some(instance.clone()));
     let stopped = bench.stop(&instance, Period::millis(0)).await.unwrap();
     assert!(stopped.killed);
+}
+
+pub async fn a_stop_under_way_is_extended_and_not_by_an_extension_from_before<S: Subject>(
+    bench: &mut Bench<S>,
+) {
+    let instance = bench
+        .start(&["ignore-term", "then", "print", "deaf", "then", "sleep"])
+        .await;
+    bench.output(1).await;
+    let day = std::time::Duration::from_secs(86_400);
+    let (name, invocation) = (instance.agent.clone(), instance.invocation);
+    bench.runtime().extend_stop(&name, invocation, day);
+    let stopped = bench.stop(&instance, Period::millis(20)).await.unwrap();
+    assert!(
+        stopped.killed,
+        "what was asked before the stop does not count"
+    );
+
+    let instance = bench
+        .start(&["ignore-term", "then", "print", "deaf", "then", "sleep"])
+        .await;
+    bench.output(1).await;
+    let stop = Stop {
+        grace_period: Period::millis(50),
+        ..Stop::default()
+    };
+    let stopping = bench.runtime().stop(&name, instance.invocation, &stop);
+    let extending = async {
+        // Polled after the stop has begun. Eight times its grace.
+        bench.runtime().extend_stop(&name, instance.invocation, day);
+        tokio::time::sleep(std::time::Duration::from_millis(400)).await;
+    };
+    tokio::pin!(stopping);
+    tokio::select! {
+        biased;
+        stopped = &mut stopping => panic!("killed though it asked for longer: {stopped:?}"),
+        () = extending => {}
+    }
+    assert_eq!(bench.inspect(), Some(instance.clone()));
+    let (again, first) = join!(bench.stop(&instance, Period::millis(0)), within(stopping));
+    assert!(again.unwrap().killed);
+    first.unwrap();
+}
+
+pub async fn the_owner_of_a_process_is_known<S: Subject>(bench: &mut Bench<S>) {
+    let instance = bench.start(&["sleep"]).await;
+    let owner = |pid| bench.runtime().owner(&Sender { pid, pidfd: None });
+    let expected = Some((agent(), instance.invocation));
+    assert_eq!(owner(pid(&instance)), expected);
+    assert_eq!(owner(std::process::id()), None);
+    assert_eq!(owner(1), None);
+}
+
+pub async fn a_process_outside_the_tree_becomes_no_main_process<S: Subject>(bench: &mut Bench<S>) {
+    let instance = bench.start(&["sleep"]).await;
+    let set = |pid| {
+        bench
+            .runtime()
+            .set_main_pid(&agent(), instance.invocation, pid)
+    };
+    for stranger in [std::process::id(), 1, u32::MAX] {
+        let refused = set(stranger);
+        assert!(
+            matches!(refused, Err(MainPidError::NotOfItsTree { .. })),
+            "{refused:?}"
+        );
+    }
+    set(pid(&instance)).unwrap();
+    let other = bench.invocation(99);
+    let refused = bench
+        .runtime()
+        .set_main_pid(&agent(), other, pid(&instance));
+    assert!(
+        matches!(refused, Err(MainPidError::NoSuchInstance { .. })),
+        "{refused:?}"
+    );
+    assert_eq!(bench.inspect(), Some(instance));
+}
+
+pub async fn the_time_of_the_last_output_is_known<S: Subject>(bench: &mut Bench<S>) {
+    let silent = bench.start(&["sleep"]).await;
+    let invocation = silent.invocation;
+    let none = within(bench.runtime().last_output_at(&agent(), invocation)).await;
+    assert_eq!(none.unwrap(), None);
+    bench.stop(&silent, GENEROUS).await.unwrap();
+
+    let loud = bench.start(&["print", "hello", "then", "sleep"]).await;
+    bench.output(1).await;
+    let invocation = loud.invocation;
+    let first = within(bench.runtime().last_output_at(&agent(), invocation)).await;
+    let first = first.unwrap().expect("it has written");
+    assert!(first >= loud.started_at);
+    let second = within(bench.runtime().last_output_at(&agent(), invocation)).await;
+    assert_eq!(second.unwrap(), Some(first), "nothing was written since");
 }
 
 pub async fn the_last_output_is_bounded<S: Subject>(bench: &mut Bench<S>) {

@@ -267,7 +267,11 @@ macro_rules! conformance_group {
             a_stop_of_another_instance_is_refused,
             two_stops_at_the_same_time_agree,
             a_stop_can_be_given_up_and_asked_again,
-            the_last_output_is_bounded
+            the_last_output_is_bounded,
+            a_stop_under_way_is_extended_and_not_by_an_extension_from_before,
+            the_owner_of_a_process_is_known,
+            a_process_outside_the_tree_becomes_no_main_process,
+            the_time_of_the_last_output_is_known
         );
     };
     (real; $attributes:meta; $subject:expr) => {

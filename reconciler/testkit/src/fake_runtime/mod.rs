@@ -11,6 +11,7 @@
 
 pub mod clock;
 pub mod fault;
+mod messages;
 pub mod script;
 mod senses;
 mod world;
@@ -22,14 +23,13 @@ use osmoda_core::{
     observed::{Exit, ExitStatus, Instance, InstanceState, InvocationId, Limits, Observation},
     resources::Usage,
     spec::{Resources, Stop},
+    time::Mono,
 };
 use osmoda_runtime::{
-    ObserveError, Runtime, RuntimeEvent, StartError, StartRequest, StopError, Stopped,
+    MainPidError, ObserveError, Runtime, RuntimeEvent, Sender, StartError, StartRequest, StopError,
+    Stopped,
 };
-use tokio::{
-    sync::mpsc,
-    time::{sleep, timeout},
-};
+use tokio::{sync::mpsc, time::sleep};
 
 use self::{
     fault::{StartFault, StopFault},
@@ -120,8 +120,10 @@ impl Runtime for FakeRuntime {
         match world.answer_to(agent, invocation, stop.signal) {
             Some(status) => world.end(agent, invocation, status),
             None => {
-                let patience = world.ended(agent, invocation);
-                if timeout(stop.grace_period.get(), patience).await.is_err() {
+                if !world
+                    .ended_in_grace(agent, invocation, stop.grace_period.get())
+                    .await
+                {
                     sleep(KILL_TAKES).await;
                     world.end(agent, invocation, KILLED);
                     let exit = world.ended(agent, invocation).await;
@@ -171,6 +173,31 @@ impl Runtime for FakeRuntime {
 
     fn unenforced(&self, _: &Resources) -> Vec<(&'static str, String)> {
         Vec::new()
+    }
+
+    fn owner(&self, sender: &Sender) -> Option<(AgentName, InvocationId)> {
+        self.world.owner(sender.pid)
+    }
+
+    fn set_main_pid(
+        &self,
+        agent: &AgentName,
+        invocation: InvocationId,
+        pid: u32,
+    ) -> Result<(), MainPidError> {
+        self.world.set_main_pid(agent, invocation, pid)
+    }
+
+    fn extend_stop(&self, agent: &AgentName, invocation: InvocationId, by: Duration) {
+        self.world.extend_stop(agent, invocation, by);
+    }
+
+    async fn last_output_at(
+        &self,
+        agent: &AgentName,
+        invocation: InvocationId,
+    ) -> io::Result<Option<Mono>> {
+        self.world.last_output_at(agent, invocation)
     }
 
     fn subscribe(&self) -> mpsc::UnboundedReceiver<RuntimeEvent> {

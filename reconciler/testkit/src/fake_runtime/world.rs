@@ -19,6 +19,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::{
     fault::{EventFault, StartFault, StopFault},
+    messages::Patience,
     script::Script,
 };
 
@@ -62,6 +63,7 @@ struct Life {
     instance: Instance,
     script: Script,
     ended: watch::Sender<Option<Exit>>,
+    patience: Patience,
 }
 
 impl World {
@@ -253,6 +255,7 @@ impl World {
             instance: instance.clone(),
             script,
             ended: watch::Sender::new(None),
+            patience: watch::Sender::new(None),
         });
         (serial, instance)
     }
@@ -347,6 +350,12 @@ impl World {
             }
             std::future::pending().await // the instance was lost track of: nobody ever learns
         }
+    }
+
+    pub(super) fn patience(&self, agent: &AgentName, invocation: InvocationId) -> Option<Patience> {
+        self.with(agent, |agent| {
+            agent.life(invocation).map(|life| life.patience.clone())
+        })
     }
 
     pub(super) fn latest(&self, agent: &AgentName) -> Option<(u64, Instance)> {

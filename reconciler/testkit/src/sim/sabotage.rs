@@ -3,16 +3,18 @@
 //! Each breaks what the loop relies on, which to the world looks the same as a loop that is
 //! wrong in that way.
 
-use std::{collections::BTreeMap, io};
+use std::{collections::BTreeMap, io, time::Duration};
 
 use osmoda_core::{
     name::AgentName,
     observed::{Instance, InstanceState, InvocationId, Limits, Observation},
     resources::Usage,
     spec::{Resources, Stop},
+    time::Mono,
 };
 use osmoda_runtime::{
-    ObserveError, Runtime, RuntimeEvent, StartError, StartRequest, StopError, Stopped,
+    MainPidError, ObserveError, Runtime, RuntimeEvent, Sender, StartError, StartRequest, StopError,
+    Stopped,
 };
 use tokio::sync::mpsc;
 
@@ -109,6 +111,31 @@ impl Runtime for Sabotaged {
 
     fn unenforced(&self, resources: &Resources) -> Vec<(&'static str, String)> {
         self.honest.unenforced(resources)
+    }
+
+    fn owner(&self, sender: &Sender) -> Option<(AgentName, InvocationId)> {
+        self.honest.owner(sender)
+    }
+
+    fn set_main_pid(
+        &self,
+        agent: &AgentName,
+        invocation: InvocationId,
+        pid: u32,
+    ) -> Result<(), MainPidError> {
+        self.honest.set_main_pid(agent, invocation, pid)
+    }
+
+    fn extend_stop(&self, agent: &AgentName, invocation: InvocationId, by: Duration) {
+        self.honest.extend_stop(agent, invocation, by);
+    }
+
+    async fn last_output_at(
+        &self,
+        agent: &AgentName,
+        invocation: InvocationId,
+    ) -> io::Result<Option<Mono>> {
+        self.honest.last_output_at(agent, invocation).await
     }
 
     fn subscribe(&self) -> mpsc::UnboundedReceiver<RuntimeEvent> {

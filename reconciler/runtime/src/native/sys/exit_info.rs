@@ -1,4 +1,5 @@
-//! How a process ended that somebody else has waited for: the PIDFD_GET_INFO ioctl.
+//! How a process ended that somebody else has waited for, and where it was: the PIDFD_GET_INFO
+//! ioctl.
 //!
 //! Source: include/uapi/linux/pidfd.h. Linux 6.15 and later keep the wait status of a reaped
 //! process for as long as a pidfd of it is open; older kernels refuse the question.
@@ -26,6 +27,9 @@ const PIDFD_GET_INFO: u64 = (3 << 30) | (64 << 16) | (0xFF << 8) | 11;
 /// Asked for, and set in the answer if `exit_code` is there.
 const PIDFD_INFO_EXIT: u64 = 1 << 3;
 
+/// Asked for, and set in the answer if `cgroup_id` is there.
+const PIDFD_INFO_CGROUPID: u64 = 1 << 2;
+
 /// What the kernel knows of the end of a process.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::native) enum ExitInfo {
@@ -39,20 +43,29 @@ pub(in crate::native) enum ExitInfo {
 
 /// Asks how the process behind `pidfd` ended.
 pub(in crate::native) fn exit_info(pidfd: BorrowedFd<'_>) -> ExitInfo {
+    match ask(pidfd, PIDFD_INFO_EXIT) {
+        None => ExitInfo::Unsupported,
+        Some(info) if info.mask & PIDFD_INFO_EXIT == 0 => ExitInfo::NotYet,
+        Some(info) => ExitInfo::Ended(info.exit_code),
+    }
+}
+
+/// The cgroup of the process behind `pidfd`, or its last one if it has ended: the inode number
+/// of its directory. `None`: this kernel does not tell.
+pub(in crate::native) fn cgroup_id(pidfd: BorrowedFd<'_>) -> Option<u64> {
+    let info = ask(pidfd, PIDFD_INFO_CGROUPID | PIDFD_INFO_EXIT)?;
+    (info.mask & PIDFD_INFO_CGROUPID != 0).then_some(info.cgroup_id)
+}
+
+fn ask(pidfd: BorrowedFd<'_>, mask: u64) -> Option<PidfdInfo> {
     let mut info = PidfdInfo {
-        mask: PIDFD_INFO_EXIT,
+        mask,
         ..PidfdInfo::default()
     };
     // SAFETY: the descriptor is open for the length of the borrow, and the kernel writes at most
     // the 64 bytes whose number is part of the request into a live structure of that size.
     let answer = unsafe { libc::ioctl(pidfd.as_raw_fd(), PIDFD_GET_INFO as _, &raw mut info) };
-    if answer != 0 {
-        return ExitInfo::Unsupported;
-    }
-    if info.mask & PIDFD_INFO_EXIT == 0 {
-        return ExitInfo::NotYet;
-    }
-    ExitInfo::Ended(info.exit_code)
+    (answer == 0).then_some(info)
 }
 
 #[cfg(test)]
