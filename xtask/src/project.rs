@@ -10,8 +10,14 @@ use std::{
 
 use anyhow::{Context, bail};
 
+/// Variable that names another checkout than the one in which this program was built.
+const CHECKOUT_VARIABLE: &str = "OSMODA_CHECKOUT";
+
 /// The root of the checkout.
 pub fn root() -> PathBuf {
+    if let Some(checkout) = std::env::var_os(CHECKOUT_VARIABLE) {
+        return checkout.into();
+    }
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
     manifest.parent().unwrap_or(manifest).to_path_buf()
 }

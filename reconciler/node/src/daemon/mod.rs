@@ -10,6 +10,8 @@
 mod ends;
 mod ledger;
 mod lock;
+mod offline;
+mod program;
 mod specs;
 mod systemd;
 mod watch;
@@ -19,7 +21,7 @@ use std::{
 };
 
 use osmoda_core::{observed::InvocationId, spec::Node, time::Clock};
-use osmoda_ledger::{Ledger, OpenOptions, Scrubber};
+use osmoda_ledger::{Cadence, Ledger, OpenOptions, Scrubber, SigningOptions};
 use osmoda_nix::profiles::SymlinkProfiles;
 use osmoda_runtime::{
     clock::SystemClock,
@@ -28,6 +30,7 @@ use osmoda_runtime::{
 use rustix::rand::{GetRandomFlags, getrandom};
 use tokio::sync::watch as channel;
 
+pub use self::offline::OfflineLedger;
 use self::{
     ends::{Ending, Signals},
     ledger::LedgerJournal,
@@ -129,7 +132,7 @@ pub fn run(options: DaemonOptions) -> Result<(), DaemonError> {
         return Err(DaemonError::Refused(sentence.into()));
     }
     // Read before anything else changes: SIGUSR2 executes what is at this path then.
-    let program = std::env::current_exe();
+    let program = program::successor();
     let scheduler = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(WORKERS)
         .thread_name("osmoda")
@@ -145,7 +148,7 @@ pub fn run(options: DaemonOptions) -> Result<(), DaemonError> {
     }
 }
 
-/// Becomes the program that is now at the path this one was started from. Agents, their
+/// Becomes the program that is now at that path. Agents, their
 /// notes and the ledger are as a daemon that died would leave them: the new one adopts.
 fn reexec(program: std::io::Result<PathBuf>) -> DaemonError {
     let program = match program {
@@ -172,7 +175,7 @@ async fn serve(options: DaemonOptions) -> Result<Ending, DaemonError> {
     let first = specs::read(options.specs.clone(), options.load.clone()).await;
     let name = node_name(&first);
     let scrubber = Arc::new(Scrubber::new());
-    let ledger = open_ledger(&options, &name, &clock, &scrubber)?;
+    let ledger = open_ledger(&options, &name, &clock, &scrubber, ledger::cadence(&first))?;
     let runtime = Arc::new(open_runtime(paths, &clock, &scrubber)?);
     let profiles = SymlinkProfiles::new(&paths.profiles, &paths.state.join("bundles"))
         .map_err(|error| DaemonError::system("cannot open the agents' profiles", error))?;
@@ -280,6 +283,7 @@ fn open_ledger(
     node: &str,
     clock: &Arc<dyn Clock>,
     scrubber: &Arc<Scrubber>,
+    cadence: Cadence,
 ) -> Result<Ledger, DaemonError> {
     let path = options
         .ledger
@@ -287,9 +291,20 @@ fn open_ledger(
         .unwrap_or_else(|| options.paths.ledger());
     let mut open = OpenOptions::new(node, Arc::clone(clock));
     open.scrubber = Arc::clone(scrubber);
+    open.signing = Some(SigningOptions {
+        key: options.paths.ledger_key(),
+        cadence,
+    });
     let opened = Ledger::open_or_reset(&path, open)
         .map_err(|error| DaemonError::system(format!("cannot open {}", path.display()), error))?;
-    Ok(opened.ledger)
+    let ledger = opened.ledger;
+    let resumed = ledger.clone();
+    tokio::task::spawn_blocking(move || {
+        if let Err(error) = resumed.resume_dropping() {
+            tracing::warn!(error = %chain(&error), "bodies of entries are still to be dropped");
+        }
+    });
+    Ok(ledger)
 }
 
 fn open_runtime(
