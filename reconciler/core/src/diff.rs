@@ -30,8 +30,18 @@ pub struct Difference {
     pub reason: String,
 }
 
+impl Difference {
+    /// Whether osmoda leaves it as it is until the spec changes.
+    pub fn is_kept(&self) -> bool {
+        self.reason == SWITCHED_OUTSIDE || self.reason.starts_with(HELD_BACK)
+    }
+}
+
 /// Path of the difference of an agent that runs and is not ready.
 pub const READY_PATH: &str = "instance.ready";
+
+/// Beginning of the reason of a difference that osmoda keeps up: it went back, or did not go.
+pub const HELD_BACK: &str = "the desired generation is Bad";
 
 /// Reason of a difference that osmoda leaves alone: a person's choice is respected.
 pub const SWITCHED_OUTSIDE: &str =
@@ -80,17 +90,21 @@ pub fn diff(view: &View<'_>) -> Vec<Difference> {
         Observation::Known(Some(active)) => {
             if active.digest != desired.digest {
                 let deployed = view.memory.acted == Some(desired.digest);
-                let reason = if deployed {
-                    SWITCHED_OUTSIDE
-                } else {
-                    "the spec changed"
+                let bad = view.memory.rollout.bad(desired.digest);
+                let reason = match (bad.and_then(|tried| tried.reason), deployed) {
+                    (Some(why), _) => format!(
+                        "{HELD_BACK} ({}); what is active stays until the spec changes",
+                        why.word()
+                    ),
+                    (None, true) => SWITCHED_OUTSIDE.to_owned(),
+                    (None, false) => "the spec changed".to_owned(),
                 };
                 let observed = format!(
                     "{} (generation {})",
                     short(active.digest),
                     active.generation.number
                 );
-                note("generation", short(desired.digest), observed, reason.into());
+                note("generation", short(desired.digest), observed, reason);
             } else if view
                 .memory
                 .active

@@ -89,6 +89,11 @@ pub enum Event {
     ActionFailed(ActionFailed),
     HealthVerified(HealthVerified),
     GenerationActivated(GenerationActivated),
+    GenerationGood(GenerationGood),
+    GenerationBad(GenerationBad),
+    RollbackIntended(RollbackIntended),
+    RollbackSucceeded(RollbackSucceeded),
+    RollbackFailed(RollbackFailed),
     EscalationExhausted(EscalationExhausted),
     OperatorCommand(OperatorCommand),
     OutsideAction(OutsideAction),
@@ -113,6 +118,11 @@ impl Event {
             Self::ActionFailed(_) => EventKind::ActionFailed,
             Self::HealthVerified(_) => EventKind::HealthVerified,
             Self::GenerationActivated(_) => EventKind::GenerationActivated,
+            Self::GenerationGood(_) => EventKind::GenerationGood,
+            Self::GenerationBad(_) => EventKind::GenerationBad,
+            Self::RollbackIntended(_) => EventKind::RollbackIntended,
+            Self::RollbackSucceeded(_) => EventKind::RollbackSucceeded,
+            Self::RollbackFailed(_) => EventKind::RollbackFailed,
             Self::EscalationExhausted(_) => EventKind::EscalationExhausted,
             Self::OperatorCommand(_) => EventKind::OperatorCommand,
             Self::OutsideAction(_) => EventKind::OutsideAction,
@@ -334,8 +344,62 @@ bodies! {
         /// The one before.
         previous: Option<Generation>,
     }
-    /// The restart budget is spent; restarts go on slowly.
+    /// The active generation stayed ready for minReady: it can be gone back to.
+    GenerationGood {
+        /// Which.
+        generation: Generation,
+        /// Manifest digest.
+        digest: Digest,
+        /// How long it had been ready, in milliseconds.
+        ready_for_ms: u64,
+    }
+    /// A generation failed. It is never activated again but by a person or a changed spec.
+    GenerationBad {
+        /// Which.
+        generation: Generation,
+        /// Manifest digest.
+        digest: Digest,
+        /// CamelCase word: FailedOnProbation, CrashLoop, ProgressDeadlineExceeded or
+        /// FailedWhileSuspect.
+        reason: &'static str,
+        /// For people.
+        message: String,
+        /// Why it stays active all the same; absent if it is gone back from.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        stays: Option<&'static str>,
+    }
+    /// An earlier generation is about to be made active. Durable before it is done.
+    RollbackIntended {
+        /// From.
+        from: Option<Generation>,
+        /// To.
+        to: Generation,
+        /// One CamelCase word.
+        reason: &'static str,
+    }
+    /// It is active. The first cause is its intent.
+    RollbackSucceeded {
+        /// The generation that is active now.
+        to: Generation,
+        /// From intent to success, in microseconds.
+        took_us: u64,
+        /// What a later daemon had to find out, or nothing.
+        note: String,
+    }
+    /// It could not be made active. The first cause is its intent.
+    RollbackFailed {
+        /// The generation that was to be active.
+        to: Generation,
+        /// What failed, on what, and why.
+        message: String,
+    }
+    /// There is no further automatic step but the slow retry.
     EscalationExhausted {
+        /// RestartBudgetSpent or ProgressDeadlineExceeded.
+        reason: &'static str,
+        /// Why nothing is gone back to: RollbackOff, NothingToGoBackTo, RolledBackAlready,
+        /// RollbackBudgetSpent or NotSuspect.
+        no_rollback: &'static str,
         /// Restarts inside the window.
         restarts: u64,
         /// The window, in milliseconds.
@@ -410,6 +474,8 @@ pub enum ActionKind {
     Start,
     /// Stop the instance.
     Stop,
+    /// Make a recorded generation active.
+    Switch,
     /// Forget an agent that is gone from the specs.
     Remove,
 }

@@ -12,6 +12,7 @@ use crate::{
     health::FaultKind,
     observed::{Exit, Generation, InvocationId},
     restart::RestartMemory,
+    rollout::RolloutMemory,
     status::ConditionType,
     time::{Mono, Wall},
 };
@@ -37,6 +38,10 @@ pub struct Memory {
     pub condemned: Option<Condemned>,
     /// Backoff and budget.
     pub restart: RestartMemory,
+    /// The restart budget was spent, and what follows from it has not been decided yet.
+    pub escalation_due: bool,
+    /// Verdicts on generations, probation, and the way back.
+    pub rollout: RolloutMemory,
     /// Restarts after a failure since the generation changed.
     pub restarts: u64,
     /// Not before this may the next start happen.
@@ -152,9 +157,11 @@ impl Memory {
             .is_some_and(|condemned| condemned.invocation == invocation && !condemned.spared)
     }
 
-    /// Forgets what a reboot makes meaningless: instants of the old boot and processes that the
-    /// reboot ended. A reboot is not a failure of any agent.
-    pub fn rebooted(&mut self) {
+    /// Forgets what a reboot makes meaningless: instants of the old boot, whose last sign of
+    /// life was at `last`, and processes that the reboot ended. A reboot is not a failure of any
+    /// agent.
+    pub fn rebooted(&mut self, last: Mono) {
+        self.rollout.rebooted(last);
         self.accounted = self.current;
         self.condemned = None;
         self.restart = RestartMemory::default();

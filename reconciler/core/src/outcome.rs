@@ -7,7 +7,10 @@ use std::time::Duration;
 
 use crate::{
     digest::Digest,
-    event::{ActionFailed, ActionSucceeded, Event, GenerationActivated},
+    event::{
+        ActionFailed, ActionSucceeded, Event, GenerationActivated, RollbackFailed,
+        RollbackSucceeded,
+    },
     memory::{Incident, LastExit, Memory, StartFailure},
     observed::{Exit, Generation, InvocationId},
     plan::{Action, Record, micros, millis},
@@ -22,7 +25,19 @@ pub const ACTION_RETRY: Duration = Duration::from_secs(2);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
     /// The manifest is the active generation.
-    Activated(Generation),
+    Activated {
+        /// Which.
+        generation: Generation,
+        /// Numbers of old generations that were deleted.
+        pruned: Vec<u64>,
+    },
+    /// The recorded generation is active.
+    Switched {
+        /// Digest of its manifest.
+        digest: Digest,
+    },
+    /// The recorded generation is gone or damaged; why, for people.
+    Unusable(String),
     /// The program runs.
     Started {
         /// Its main process.
@@ -82,8 +97,21 @@ pub fn settle(memory: &Memory, done: &Done<'_>) -> Settled {
         hold_until: None,
     };
     match (done.action, done.outcome) {
-        (Action::Activate { digest, .. }, Outcome::Activated(generation)) => {
-            settling.activated(*digest, generation);
+        (Action::Activate { digest, .. }, Outcome::Activated { generation, pruned }) => {
+            settling.succeeded(|_| ());
+            settling.memory.rollout.deleted(pruned);
+            settling.memory.acted = Some(*digest);
+            settling.active(generation, *digest, false);
+        }
+        (Action::Switch { to, .. }, Outcome::Switched { digest }) => settling.switched(to, *digest),
+        (Action::Switch { to, .. }, Outcome::Unusable(message)) => {
+            settling.not_switched(to, message.clone());
+            let active = settling.memory.active.clone();
+            settling.memory.rollout.unusable(to, active.as_ref());
+        }
+        (Action::Switch { to, .. }, Outcome::Failed(message)) => {
+            settling.not_switched(to, message.clone());
+            settling.hold_until = Some(done.now.after(ACTION_RETRY));
         }
         (_, Outcome::Started { pid }) => settling.started(*pid),
         (
@@ -153,16 +181,36 @@ impl Settling<'_> {
         self.record(Event::ActionFailed(body));
     }
 
+    fn switched(&mut self, to: &Generation, digest: Digest) {
+        self.record(Event::RollbackSucceeded(RollbackSucceeded {
+            to: to.clone(),
+            took_us: micros(self.done.now.since(self.done.since)),
+            note: String::new(),
+        }));
+        let back = self.memory.rollout.going_back.as_ref();
+        let chosen = back.is_none_or(|back| back.because.is_none());
+        self.active(to, digest, chosen);
+    }
+
+    fn not_switched(&mut self, to: &Generation, message: String) {
+        self.record(Event::RollbackFailed(RollbackFailed {
+            to: to.clone(),
+            message,
+        }));
+    }
+
     /// A new generation starts with a clean slate; an open incident stays open until the new
     /// generation proves healthy.
-    fn activated(&mut self, digest: Digest, generation: &Generation) {
-        self.succeeded(|_| ());
+    fn active(&mut self, generation: &Generation, digest: Digest, chosen: bool) {
+        let (now, wall) = (self.done.now, self.done.wall);
+        let rollout = &mut self.memory.rollout;
+        rollout.activated(generation, digest, chosen, now, wall);
         let previous = self.memory.active.replace(generation.clone());
-        self.memory.acted = Some(digest);
         if previous.as_ref() == Some(generation) {
             return;
         }
         self.memory.restart = RestartMemory::default();
+        self.memory.escalation_due = false;
         self.memory.restarts = 0;
         self.memory.next_start_at = None;
         self.memory.finished = None;
@@ -202,10 +250,7 @@ impl Settling<'_> {
             detected_at: now,
         });
         self.record_failed(failure.message.clone(), Some(millis(decision.delay)));
-        if decision.escalate {
-            let exhausted = self.memory.restart.exhaustion(rules, decision.delay);
-            self.record(Event::EscalationExhausted(exhausted));
-        }
+        self.memory.escalation_due |= decision.escalate;
     }
 
     /// An end that was asked for is no failure; if a fault was the reason, the next start keeps

@@ -91,7 +91,8 @@ impl Projection {
     /// Changes what is observed as if the action had succeeded.
     fn apply(&mut self, action: &Action) -> Outcome {
         match action {
-            Action::Activate { agent, digest } => self.activate(Arc::clone(agent), *digest),
+            Action::Activate { agent, digest, .. } => self.activate(Arc::clone(agent), *digest),
+            Action::Switch { to, .. } => self.switch(to),
             Action::Start {
                 invocation,
                 generation,
@@ -131,6 +132,19 @@ impl Projection {
         }
     }
 
+    /// What the generation holds is not read for a projection: its digest is what matters.
+    fn switch(&mut self, to: &Generation) -> Outcome {
+        let known = self.memory.rollout.of(to).map(|tried| tried.digest);
+        let Observation::Known(Some(active)) = &mut self.observed.active else {
+            return Outcome::Failed("no generation is active".into());
+        };
+        active.generation = to.clone();
+        active.digest = known.unwrap_or(active.digest);
+        Outcome::Switched {
+            digest: active.digest,
+        }
+    }
+
     fn activate(&mut self, agent: Arc<crate::spec::Agent>, digest: Digest) -> Outcome {
         let generation = match &self.observed.active {
             Observation::Known(Some(active)) if active.digest == digest => {
@@ -138,11 +152,11 @@ impl Projection {
             }
             Observation::Known(Some(active)) => Generation {
                 number: active.generation.number + 1,
-                store_path: String::new(),
+                store_path: digest.to_string(),
             },
             _ => Generation {
                 number: 1,
-                store_path: String::new(),
+                store_path: digest.to_string(),
             },
         };
         let active = Active {
@@ -151,6 +165,9 @@ impl Projection {
             digest,
         };
         self.observed.active = Observation::Known(Some(active));
-        Outcome::Activated(generation)
+        Outcome::Activated {
+            generation,
+            pruned: Vec::new(),
+        }
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{event::EscalationExhausted, plan::millis, spec::Restart, time::Mono};
+use crate::{spec::Restart, time::Mono};
 
 /// What has to be remembered between restarts. Durable.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -62,15 +62,6 @@ impl RestartMemory {
         let delay = self.delay(rules, draw);
         self.consecutive = self.consecutive.saturating_add(1);
         Decision { delay, escalate }
-    }
-
-    /// What is recorded once the budget is spent and the next start waits for `delay`.
-    pub(crate) fn exhaustion(&self, rules: &Restart, delay: Duration) -> EscalationExhausted {
-        EscalationExhausted {
-            restarts: self.recent.len() as u64,
-            within_ms: millis(rules.within.get()),
-            restart_after_ms: millis(delay),
-        }
     }
 
     fn delay(&self, rules: &Restart, draw: u16) -> Duration {

@@ -94,6 +94,31 @@ pub enum Verdict {
     Bad,
 }
 
+/// Why a generation is Bad.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum BadReason {
+    /// It was ready, and failed before it was proven.
+    FailedOnProbation,
+    /// It spent its restart budget before it was ever ready.
+    CrashLoop,
+    /// It was not ready by `rollout.progressDeadline`.
+    ProgressDeadlineExceeded,
+    /// It was Good, and spent its restart budget within `rollout.suspectFor`.
+    FailedWhileSuspect,
+}
+
+impl BadReason {
+    /// One CamelCase word.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::FailedOnProbation => "FailedOnProbation",
+            Self::CrashLoop => "CrashLoop",
+            Self::ProgressDeadlineExceeded => "ProgressDeadlineExceeded",
+            Self::FailedWhileSuspect => "FailedWhileSuspect",
+        }
+    }
+}
+
 /// A generation that was active once, and what became of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -104,8 +129,8 @@ pub struct Tried {
     pub digest: Digest,
     /// Its worth.
     pub verdict: Verdict,
-    /// Why, one CamelCase word; empty without a verdict.
-    pub reason: String,
+    /// Why it is Bad.
+    pub reason: Option<BadReason>,
     /// When the verdict was given, or when it became active.
     pub at: Wall,
     /// Time since it became Good, or active.
@@ -135,8 +160,8 @@ pub struct Probation {
 pub struct GoingBack {
     /// To which generation.
     pub to: Generation,
-    /// By an operator; else by osmoda itself.
-    pub asked_for: bool,
+    /// What is wrong with the active one; `None`: an operator asked for it.
+    pub because: Option<BadReason>,
 }
 
 /// What is remembered of an agent's generations. Durable.
@@ -265,7 +290,7 @@ impl RolloutMemory {
                 generation: generation.clone(),
                 digest,
                 verdict: Verdict::Unproven,
-                reason: String::new(),
+                reason: None,
                 at: wall,
                 age: Stopwatch::begin(now),
                 unusable: false,
@@ -278,7 +303,7 @@ impl RolloutMemory {
         tried.unusable = false;
         if chosen && tried.verdict == Verdict::Bad {
             tried.verdict = Verdict::Unproven;
-            tried.reason = String::new();
+            tried.reason = None;
         }
         if tried.verdict == Verdict::Good {
             self.probation = None;
@@ -293,18 +318,23 @@ impl RolloutMemory {
         });
     }
 
-    /// The verdict on a Good or Unproven generation.
-    pub fn judge(
-        &mut self,
-        generation: &Generation,
-        verdict: Verdict,
-        reason: &str,
-        now: Mono,
-        wall: Wall,
-    ) {
+    /// It is Good.
+    pub fn prove(&mut self, generation: &Generation, now: Mono, wall: Wall) {
+        self.judge(generation, None, now, wall);
+    }
+
+    /// It is Bad.
+    pub fn condemn(&mut self, generation: &Generation, why: BadReason, now: Mono, wall: Wall) {
+        self.judge(generation, Some(why), now, wall);
+    }
+
+    fn judge(&mut self, generation: &Generation, bad: Option<BadReason>, now: Mono, wall: Wall) {
         if let Some(tried) = self.of_mut(generation) {
-            tried.verdict = verdict;
-            tried.reason = reason.to_owned();
+            tried.verdict = match bad {
+                Some(_) => Verdict::Bad,
+                None => Verdict::Good,
+            };
+            tried.reason = bad;
             tried.at = wall;
             tried.age = Stopwatch::begin(now);
         }
@@ -383,21 +413,39 @@ impl RolloutMemory {
     }
 
     /// Decides on a way back by itself.
-    pub fn go_back(&mut self, to: Generation, desired: Option<Digest>, now: Mono) {
+    pub fn go_back(
+        &mut self,
+        to: Generation,
+        because: BadReason,
+        desired: Option<Digest>,
+        now: Mono,
+    ) {
         self.rollbacks.push(Stopwatch::begin(now));
         self.went_back_for = desired;
         self.going_back = Some(GoingBack {
             to,
-            asked_for: false,
+            because: Some(because),
         });
     }
 
-    /// The generation cannot be gone back to.
-    pub fn unusable(&mut self, generation: &Generation) {
+    /// The generation that was to be gone back to is gone or damaged: the next good one takes
+    /// its place, if osmoda chose it and there is one.
+    pub fn unusable(&mut self, generation: &Generation, active: Option<&Generation>) {
         if let Some(tried) = self.of_mut(generation) {
             tried.unusable = true;
         }
-        self.going_back = None;
+        let next = self.good_other_than(active).cloned();
+        let because = self.going_back.take().and_then(|back| back.because);
+        self.going_back = next.zip(because).map(|(to, because)| GoingBack {
+            to,
+            because: Some(because),
+        });
+    }
+
+    /// Generations with these numbers were deleted; what is Bad stays known.
+    pub fn deleted(&mut self, numbers: &[u64]) {
+        self.tried
+            .retain(|t| t.verdict == Verdict::Bad || !numbers.contains(&t.generation.number));
     }
 
     /// The machine was booted; its last sign of life before that was at `last`.
@@ -451,7 +499,7 @@ mod tests {
         for n in numbers {
             deploy(&mut memory, n, Mono(n * S));
             let wall = Wall(i64::try_from(n).unwrap());
-            memory.judge(&generation(n), Verdict::Good, "Ready", Mono(n * S), wall);
+            memory.prove(&generation(n), Mono(n * S), wall);
         }
         memory
     }
@@ -528,12 +576,12 @@ mod tests {
     #[test]
     fn the_way_back_leads_to_the_newest_good_generation_and_never_to_a_bad_one() {
         let mut memory = proven(1..=3);
-        memory.judge(&generation(3), Verdict::Bad, "CrashLoop", Mono(0), Wall(9));
+        memory.condemn(&generation(3), BadReason::CrashLoop, Mono(0), Wall(9));
         deploy(&mut memory, 4, Mono(0));
         let rules = spec::Rollout::default();
         let back = memory.way_back(&rules, &generation(4), Some(digest(4)), Mono(0));
         assert_eq!(back, Ok(generation(2)));
-        memory.unusable(&generation(2));
+        memory.unusable(&generation(2), Some(&generation(4)));
         let back = memory.way_back(&rules, &generation(4), Some(digest(4)), Mono(0));
         assert_eq!(back, Ok(generation(1)));
     }
@@ -545,7 +593,8 @@ mod tests {
         for n in 2..=4 {
             deploy(&mut memory, n, Mono(n));
             let back = memory.way_back(&rules, &generation(n), Some(digest(n)), Mono(n));
-            memory.go_back(back.unwrap(), Some(digest(n)), Mono(n));
+            let because = BadReason::CrashLoop;
+            memory.go_back(back.unwrap(), because, Some(digest(n)), Mono(n));
             let again = memory.way_back(&rules, &generation(n), Some(digest(n)), Mono(n));
             assert_eq!(again, Err(NoWayBack::Once));
         }
@@ -574,7 +623,7 @@ mod tests {
     fn a_bad_verdict_stays_until_a_person_chooses_the_generation() {
         let mut memory = RolloutMemory::default();
         deploy(&mut memory, 1, Mono(0));
-        memory.judge(&generation(1), Verdict::Bad, "CrashLoop", Mono(0), Wall(0));
+        memory.condemn(&generation(1), BadReason::CrashLoop, Mono(0), Wall(0));
         deploy(&mut memory, 1, Mono(1));
         assert!(memory.bad(digest(1)).is_some());
         memory.activated(&generation(1), digest(1), true, Mono(2), Wall(0));

@@ -9,7 +9,7 @@ use crate::{
     diff::{Difference, READY_PATH, diff, fingerprint},
     event::{
         ActionIntended, DiffFound, Event, FailureDetected, FaultFacts, HealthVerified,
-        OutsideAction,
+        OutsideAction, RollbackIntended,
     },
     health::{Health, became_ready, can_be_verified, judge},
     memory::{Condemned, Finished, Incident, LastExit, Memory},
@@ -28,6 +28,7 @@ pub fn plan(view: &View<'_>) -> AgentPlan {
         memory: view.memory.clone(),
         wake_at: None,
         health: judge(view),
+        failed: None,
     };
     if view.busy.is_some() {
         return drafting.done(None);
@@ -56,6 +57,7 @@ pub fn plan(view: &View<'_>) -> AgentPlan {
     drafting.note_started();
     drafting.account_for_fault();
     drafting.notice_outside_change(active.as_ref());
+    drafting.judge_rollout(active.as_ref());
     drafting.record_difference();
     drafting.verify_recovery();
     if view.paused().is_some() {
@@ -70,27 +72,28 @@ pub fn plan(view: &View<'_>) -> AgentPlan {
 }
 
 /// A plan in the making.
-struct Drafting<'a, 'v> {
-    view: &'a View<'v>,
+pub(super) struct Drafting<'a, 'v> {
+    pub(super) view: &'a View<'v>,
     records: Vec<Record>,
-    memory: Memory,
+    pub(super) memory: Memory,
     wake_at: Option<Mono>,
-    health: Health,
+    pub(super) health: Health,
+    /// A failure that the agent is blamed for was accounted for in this plan: what it was.
+    pub(super) failed: Option<String>,
 }
 
 impl Drafting<'_, '_> {
-    fn record(&mut self, event: Event) {
+    pub(super) fn record(&mut self, event: Event) {
         self.records.push(Record::of(event, &self.memory));
     }
 
-    fn wake(&mut self, at: Mono) {
+    pub(super) fn wake(&mut self, at: Mono) {
         self.wake_at = Some(self.wake_at.map_or(at, |earlier| earlier.min(at)));
     }
 
     fn done(mut self, step: Option<Step>) -> AgentPlan {
         if let Some(step) = &step {
-            let intent = intent(step);
-            self.record(Event::ActionIntended(intent));
+            self.record(intent(step));
         }
         AgentPlan {
             records: self.records,
@@ -325,12 +328,11 @@ impl Drafting<'_, '_> {
             detected_at: self.view.now,
         });
         failure.consecutive = self.memory.restart.consecutive;
-        self.record(Event::FailureDetected(failure));
-        if let (Some((restart_after_ms, true)), Some(spec)) = (decision, self.view.rules()) {
-            let wait = Duration::from_millis(restart_after_ms);
-            let exhausted = self.memory.restart.exhaustion(&spec.restart, wait);
-            self.record(Event::EscalationExhausted(exhausted));
+        if failure.because_of.is_empty() {
+            self.failed = Some(failure.message.clone());
         }
+        self.record(Event::FailureDetected(failure));
+        self.memory.escalation_due |= decision.is_some_and(|(_, escalate)| escalate);
     }
 
     fn completed(&mut self, instance: &Instance) {
@@ -368,6 +370,13 @@ impl Drafting<'_, '_> {
         };
         self.record(Event::OutsideAction(outside));
         self.memory.active = now_active;
+        if let Some(active) = active {
+            let (generation, digest) = (&active.generation, active.digest);
+            let (now, wall) = (self.view.now, self.view.wall);
+            self.memory
+                .rollout
+                .activated(generation, digest, true, now, wall);
+        }
     }
 
     fn record_difference(&mut self) {
@@ -450,14 +459,22 @@ impl Drafting<'_, '_> {
         let Some(desired) = self.view.desired else {
             return self.decide_absent(running, active);
         };
-        let deployed = active.filter(|_| self.memory.acted == Some(desired.digest));
+        let known = self.memory.acted == Some(desired.digest);
+        if let Some(back) = self.memory.rollout.going_back.clone().filter(|_| known) {
+            return Some(self.decide_switch(&back, active));
+        }
+        let refused = self.memory.rollout.bad(desired.digest).is_some();
+        if refused && !known && active.is_some() {
+            // It is known to be bad: what is active stays, and `status --diff` says why.
+            self.memory.acted = Some(desired.digest);
+        }
+        let deployed = active.filter(|_| known || refused);
         let Some(active) = deployed else {
-            let action = Action::Activate {
-                agent: Arc::clone(&desired.agent),
-                digest: desired.digest,
-            };
+            if refused {
+                return None;
+            }
             return Some(Step {
-                action,
+                action: self.activation(desired),
                 reason: "SpecChanged",
             });
         };
@@ -562,28 +579,27 @@ impl Drafting<'_, '_> {
     }
 }
 
-fn intent(step: &Step) -> ActionIntended {
+fn intent(step: &Step) -> Event {
     let mut intent = ActionIntended {
         action: step.action.kind(),
         reason: step.reason,
-        invocation: None,
+        invocation: step.action.invocation(),
         generation: None,
         digest: None,
     };
     match &step.action {
-        Action::Activate { digest, .. } => intent.digest = Some(*digest),
-        Action::Start {
-            invocation,
-            generation,
-            ..
-        } => {
-            intent.invocation = Some(*invocation);
-            intent.generation = Some(generation.clone());
+        Action::Switch { from, to } => {
+            return Event::RollbackIntended(RollbackIntended {
+                from: from.clone(),
+                to: to.clone(),
+                reason: step.reason,
+            });
         }
-        Action::Stop { invocation, .. } => intent.invocation = Some(*invocation),
-        Action::Remove => {}
+        Action::Activate { digest, .. } => intent.digest = Some(*digest),
+        Action::Start { generation, .. } => intent.generation = Some(generation.clone()),
+        Action::Stop { .. } | Action::Remove => {}
     }
-    intent
+    Event::ActionIntended(intent)
 }
 
 fn exit_reason(exit: &Exit) -> &'static str {

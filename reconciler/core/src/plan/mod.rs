@@ -10,6 +10,7 @@
 //! Where to start: [`plan`], whose steps read in the order in which they are decided.
 
 mod decide;
+mod rollout;
 #[cfg(test)]
 mod tests;
 
@@ -149,6 +150,17 @@ pub enum Action {
         agent: Arc<Agent>,
         /// Its manifest's digest.
         digest: Digest,
+        /// How many generations to keep.
+        keep: u32,
+        /// Numbers of generations that are kept in any case.
+        protected: Vec<u64>,
+    },
+    /// Make a recorded generation active.
+    Switch {
+        /// The one that is active.
+        from: Option<Generation>,
+        /// Which.
+        to: Generation,
     },
     /// Start an instance.
     Start {
@@ -175,6 +187,7 @@ impl Action {
     pub fn kind(&self) -> ActionKind {
         match self {
             Self::Activate { .. } => ActionKind::Activate,
+            Self::Switch { .. } => ActionKind::Switch,
             Self::Start { .. } => ActionKind::Start,
             Self::Stop { .. } => ActionKind::Stop,
             Self::Remove => ActionKind::Remove,
@@ -185,14 +198,14 @@ impl Action {
     pub fn invocation(&self) -> Option<InvocationId> {
         match self {
             Self::Start { invocation, .. } | Self::Stop { invocation, .. } => Some(*invocation),
-            Self::Activate { .. } | Self::Remove => None,
+            Self::Activate { .. } | Self::Switch { .. } | Self::Remove => None,
         }
     }
 
     /// What the agent is busy with while this is under way.
     pub fn busy(&self) -> Busy {
         match self {
-            Self::Activate { .. } => Busy::Activating,
+            Self::Activate { .. } | Self::Switch { .. } => Busy::Activating,
             Self::Start { .. } => Busy::Starting,
             Self::Stop { .. } => Busy::Stopping,
             Self::Remove => Busy::Removing,

@@ -161,6 +161,7 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
         state.hold_until = settled.hold_until;
         if let Outcome::NotStarted(StartFailure { message, .. })
         | Outcome::AlreadyRunning(message)
+        | Outcome::Unusable(message)
         | Outcome::Failed(message) = outcome
         {
             tracing::warn!(agent = %name, action = ?flight.action.kind(), reason = %message, "action failed");

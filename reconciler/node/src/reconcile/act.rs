@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use osmoda_core::{
+    digest::Digest,
     memory::{StartFailure, StartFailureKind},
     name::AgentName,
-    observed::InstanceState,
+    observed::{Generation, InstanceState},
     outcome::Outcome,
     plan::Action,
 };
-use osmoda_nix::profiles::Profiles;
+use osmoda_nix::{profile::ProfileError, profiles::Profiles};
 use osmoda_runtime::{Runtime, StartError, StartRequest};
 use tokio::{
     sync::Semaphore,
@@ -58,7 +59,7 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
                 Action::Start { .. } | Action::Stop { .. } => {
                     run_instance(&*runtime, &permits, &name, action).await
                 }
-                Action::Activate { .. } | Action::Remove => {
+                Action::Activate { .. } | Action::Switch { .. } | Action::Remove => {
                     let change = move || change_profile(&*runtime, &*profiles, &name, &action);
                     offload.run(change).await
                 }
@@ -149,7 +150,9 @@ async fn run_instance(
             },
             Err(error) => Outcome::Failed(chain(&error)),
         },
-        Action::Activate { .. } | Action::Remove => Outcome::Failed("not of an instance".into()),
+        Action::Activate { .. } | Action::Switch { .. } | Action::Remove => {
+            Outcome::Failed("not of an instance".into())
+        }
     }
 }
 
@@ -160,9 +163,20 @@ fn change_profile(
     action: &Action,
 ) -> Outcome {
     let changed = match action {
-        Action::Activate { agent, .. } => profiles
-            .activate(name, &agent.manifest)
-            .map(Outcome::Activated),
+        Action::Activate {
+            agent,
+            keep,
+            protected,
+            ..
+        } => profiles.activate(name, &agent.manifest).map(|generation| {
+            // What could not be deleted now is deleted with the next deploy.
+            let pruned = profiles.prune(name, *keep, protected).unwrap_or_else(|error| {
+                tracing::warn!(agent = %name, reason = %chain(&error), "old generations cannot be deleted");
+                Vec::new()
+            });
+            Outcome::Activated { generation, pruned }
+        }),
+        Action::Switch { to, .. } => return switch(profiles, name, to),
         Action::Remove => profiles.remove(name).map(|()| {
             runtime.forget(name);
             Outcome::Removed
@@ -172,6 +186,23 @@ fn change_profile(
         }
     };
     changed.unwrap_or_else(|error| Outcome::Failed(chain(&error)))
+}
+
+/// Goes to a recorded generation, if it is still what was recorded.
+fn switch(profiles: &impl Profiles, name: &AgentName, to: &Generation) -> Outcome {
+    use ProfileError::{Bundle, NoSuchGeneration, TargetChanged};
+    let switched = profiles
+        .manifest(to)
+        .and_then(|manifest| profiles.switch(name, to).map(|()| manifest));
+    match switched {
+        Ok(manifest) => Outcome::Switched {
+            digest: Digest::of(manifest.as_bytes()),
+        },
+        Err(error @ (Bundle { .. } | NoSuchGeneration { .. } | TargetChanged { .. })) => {
+            Outcome::Unusable(chain(&error))
+        }
+        Err(error) => Outcome::Failed(chain(&error)),
+    }
 }
 
 fn started(result: Result<osmoda_core::observed::Instance, StartError>) -> Outcome {

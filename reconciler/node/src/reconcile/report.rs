@@ -250,6 +250,7 @@ fn describe_steps(steps: &mut Vec<PlanStep>, name: &AgentName, view: &View<'_>) 
     for Projected { step, at } in project(view).steps {
         let (from, to) = match &step.action {
             Action::Activate { .. } => (active_name(view), "a new generation".to_owned()),
+            Action::Switch { to, .. } => (active_name(view), format!("generation {}", to.number)),
             Action::Start { .. } => ("stopped".to_owned(), "running".to_owned()),
             Action::Stop { .. } => ("running".to_owned(), "stopped".to_owned()),
             Action::Remove => ("present".to_owned(), "absent".to_owned()),

@@ -5,12 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use osmoda_core::{
     event::{
         ActionFailed, ActionKind, ActionSucceeded, Actor, Adopted, Event, GenerationActivated,
-        NodeStarted,
+        NodeStarted, RollbackFailed, RollbackSucceeded,
     },
     memory::Memory,
     name::AgentName,
-    observed::{Instance, InstanceState, InvocationId, Observation},
+    observed::{Generation, Instance, InstanceState, InvocationId, Observation},
     plan::Record,
+    time::{Mono, Wall},
 };
 use osmoda_ledger::{Cause, EntryRef};
 use osmoda_nix::profiles::Profiles;
@@ -30,6 +31,9 @@ use crate::error::chain;
 /// outcomes follow within the agents' grace periods.
 pub const TAIL: u64 = 16_384;
 
+const FOUND_DONE: &str = "found done by the daemon that followed";
+const LEFT_UNDONE: &str = "the daemon ended before it was done; the one that followed decides anew";
+
 /// An intent whose outcome is not on record.
 #[derive(Debug, Clone, PartialEq)]
 pub struct OpenIntent {
@@ -43,6 +47,8 @@ pub struct OpenIntent {
     pub invocation: Option<InvocationId>,
     /// The manifest concerned, hex.
     pub digest: Option<String>,
+    /// The generation that was to be made active again.
+    pub to: Option<Generation>,
     /// The incident it belongs to.
     pub incident: Option<String>,
 }
@@ -55,9 +61,13 @@ pub fn open_intents(entries: &[StoredEntry]) -> BTreeMap<AgentName, OpenIntent> 
             continue;
         };
         match text(entry, "kind") {
-            Some("ActionIntended") => {
+            Some(kind @ ("ActionIntended" | "RollbackIntended")) => {
                 let body = &entry["body"];
-                let Ok(action) = serde_json::from_value(body["action"].clone()) else {
+                let action = match kind {
+                    "RollbackIntended" => Ok(ActionKind::Switch),
+                    _ => serde_json::from_value(body["action"].clone()),
+                };
+                let Ok(action) = action else {
                     continue;
                 };
                 let intent = OpenIntent {
@@ -67,11 +77,12 @@ pub fn open_intents(entries: &[StoredEntry]) -> BTreeMap<AgentName, OpenIntent> 
                     invocation: text(body, "invocation")
                         .and_then(|i| InvocationId::from_hex(i).ok()),
                     digest: text(body, "digest").map(str::to_owned),
+                    to: serde_json::from_value(body["to"].clone()).ok(),
                     incident: text(entry, "incident").map(str::to_owned),
                 };
                 open.insert(agent, intent);
             }
-            Some("ActionSucceeded" | "ActionFailed") => {
+            Some("ActionSucceeded" | "ActionFailed" | "RollbackSucceeded" | "RollbackFailed") => {
                 let of = entry["causes"][0]["seq"].as_u64();
                 if open
                     .get(&agent)
@@ -152,6 +163,7 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
             .get(NODE_KEY)
             .and_then(|bytes| serde_json::from_slice(bytes).ok())
             .unwrap_or_default();
+        let last = self.last_sign_of_life()?;
         let rebooted = !node.boot.is_empty() && node.boot != self.clock.boot_id();
         self.all_paused = node.paused;
         for (key, bytes) in self.recorder.journal.state("agent/")? {
@@ -166,12 +178,21 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
                 Memory::default()
             });
             if rebooted {
-                memory.rebooted();
+                memory.rebooted(last);
                 self.turn.put(key.clone(), encode(&memory));
             }
             self.agents.insert(name, AgentState::remembered(memory));
         }
         Ok(rebooted)
+    }
+
+    /// When the last entry was written, by the clock of its boot.
+    fn last_sign_of_life(&mut self) -> Result<Mono, String> {
+        let tail = self.recorder.journal.tail(1)?;
+        let mono = tail.last().and_then(|last| text(&last.entry, "mono"));
+        Ok(Mono(
+            mono.and_then(|us| us.parse().ok()).unwrap_or_default(),
+        ))
     }
 
     /// What was under way when the last daemon ended: found out now, and put on record.
@@ -199,6 +220,14 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
                         _ => None,
                     };
                     close_activate(&mut state.memory, &intent, active)
+                }
+                ActionKind::Switch => {
+                    let active = match &observed.active {
+                        Observation::Known(Some(active)) => Some(active),
+                        _ => None,
+                    };
+                    let times = (self.clock.mono(), self.clock.wall());
+                    close_switch(&mut state.memory, &intent, active, times)
                 }
                 ActionKind::Remove => vec![failed(&intent)],
             };
@@ -279,6 +308,46 @@ fn close_activate(
     }
 }
 
+/// The link may have been switched or not: it is what it is, and the plan goes on from there.
+fn close_switch(
+    memory: &mut Memory,
+    intent: &OpenIntent,
+    active: Option<&osmoda_core::plan::Active>,
+    (now, wall): (Mono, Wall),
+) -> Vec<Event> {
+    let Some(to) = intent.to.clone() else {
+        return vec![failed(intent)];
+    };
+    match active.filter(|active| active.generation == to) {
+        Some(active) => {
+            let back = memory.rollout.going_back.as_ref();
+            let chosen = back.is_none_or(|back| back.because.is_none());
+            let (digest, previous) = (active.digest, memory.active.replace(to.clone()));
+            memory.rollout.activated(&to, digest, chosen, now, wall);
+            memory.restart = osmoda_core::restart::RestartMemory::default();
+            memory.finished = None;
+            let succeeded = RollbackSucceeded {
+                to: to.clone(),
+                took_us: 0,
+                note: FOUND_DONE.to_owned(),
+            };
+            let activated = GenerationActivated {
+                generation: to,
+                digest,
+                previous,
+            };
+            vec![
+                Event::RollbackSucceeded(succeeded),
+                Event::GenerationActivated(activated),
+            ]
+        }
+        None => vec![Event::RollbackFailed(RollbackFailed {
+            to,
+            message: LEFT_UNDONE.to_owned(),
+        })],
+    }
+}
+
 fn succeeded(intent: &OpenIntent, pid: Option<u32>) -> Event {
     Event::ActionSucceeded(ActionSucceeded {
         action: intent.action,
@@ -287,7 +356,7 @@ fn succeeded(intent: &OpenIntent, pid: Option<u32>) -> Event {
         exit: None,
         killed: false,
         took_us: 0,
-        note: "found done by the daemon that followed".to_owned(),
+        note: FOUND_DONE.to_owned(),
     })
 }
 
@@ -295,7 +364,7 @@ fn failed(intent: &OpenIntent) -> Event {
     Event::ActionFailed(ActionFailed {
         action: intent.action,
         invocation: intent.invocation,
-        message: "the daemon ended before it was done; the one that followed decides anew".into(),
+        message: LEFT_UNDONE.to_owned(),
         retry_after_ms: None,
     })
 }

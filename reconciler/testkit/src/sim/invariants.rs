@@ -2,9 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use osmoda_core::{
-    diff::SWITCHED_OUTSIDE, digest::Digest, memory::Memory, name::AgentName, status::Phase,
-};
+use osmoda_core::{digest::Digest, memory::Memory, name::AgentName, status::Phase};
 use osmoda_ledger::tlog;
 use osmoda_node::reconcile::journal::Journal as _;
 use serde_json::Value;
@@ -141,10 +139,7 @@ impl Simulation {
             .await
             .map_err(|gone| gone.to_string())?;
         let differences = diff.agents.iter().flat_map(|agent| &agent.differences);
-        if differences
-            .clone()
-            .any(|difference| difference.reason != SWITCHED_OUTSIDE)
-        {
+        if differences.clone().any(|difference| !difference.is_kept()) {
             return Err(format!("not converged: {:?}", diff.agents));
         }
         let status = daemon

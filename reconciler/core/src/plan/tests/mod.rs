@@ -2,6 +2,7 @@
 
 mod detectors;
 mod properties;
+mod rollouts;
 
 use std::{sync::Arc, time::Duration};
 
@@ -72,7 +73,7 @@ impl Case {
         }
     }
 
-    /// Deployed as generation 1.
+    /// Deployed as generation 1, and proven.
     fn deployed(change: impl FnOnce(&mut AgentSpec)) -> Self {
         let mut case = Self::declared(change);
         let desired = case.desired.clone().unwrap();
@@ -82,6 +83,9 @@ impl Case {
         };
         case.memory.acted = Some(desired.digest);
         case.memory.active = Some(generation.clone());
+        let rollout = &mut case.memory.rollout;
+        rollout.activated(&generation, desired.digest, false, Mono(0), Wall(0));
+        rollout.prove(&generation, Mono(0), Wall(0));
         case.observed.active = Observation::Known(Some(Active {
             generation,
             agent: desired.agent,
@@ -437,7 +441,7 @@ fn an_instance_that_is_gone_without_a_trace_is_a_failure() {
 fn a_reboot_is_no_failure_of_an_agent() {
     let mut case = Case::running(default);
     case.observed.instance = Observation::Known(None);
-    case.memory.rebooted();
+    case.memory.rebooted(NOW);
     assert_eq!(case.steps(), ["Start Desired"]);
     assert!(!case.kinds().contains(&EventKind::FailureDetected));
 }
