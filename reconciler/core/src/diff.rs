@@ -12,6 +12,7 @@ use crate::{
     health::judge,
     observed::{InstanceState, Limit, Limits, Observation},
     plan::View,
+    spec::Resources,
 };
 
 /// Largest page of any Linux, in bytes: a memory limit is rounded down by less than this.
@@ -176,7 +177,10 @@ pub fn limits(view: &View<'_>, observed: &Limits) -> Vec<Difference> {
     let (Some(_), Some(spec)) = (view.running(), view.rules()) else {
         return Vec::new();
     };
-    let resources = &spec.resources;
+    changed_limits(&spec.resources, observed)
+}
+
+fn changed_limits(resources: &Resources, observed: &Limits) -> Vec<Difference> {
     let memory_max = resources.memory_max.map(|size| size.0);
     let cpu_max = resources.cpu_max.map(|share| u64::from(share.0));
     let limits = [
@@ -257,4 +261,50 @@ pub fn fingerprint(differences: &[Difference]) -> Digest {
         }
     }
     Digest::of(text.as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::units::{ByteSize, CpuPercent};
+
+    /// Paths and observed values of the limits that differ.
+    fn changed(resources: &Resources, observed: Limits) -> Vec<(String, String, String)> {
+        let found = changed_limits(resources, &observed).into_iter();
+        found.map(|d| (d.path, d.desired, d.observed)).collect()
+    }
+
+    #[test]
+    fn a_limit_that_was_changed_by_hand_differs_and_one_that_nothing_enforces_does_not() {
+        let resources = Resources {
+            memory_max: Some(ByteSize(100_000_000)),
+            cpu_max: Some(CpuPercent(50)),
+            tasks_max: Some(20),
+            ..Resources::default()
+        };
+        assert_eq!(changed(&resources, Limits::default()), []);
+        let rounded_down = 100_000_000 / 4096 * 4096;
+        let in_force = Limits {
+            memory_max: Limit::At(rounded_down),
+            cpu_max: Limit::At(50),
+            tasks_max: Limit::At(20),
+        };
+        assert_eq!(changed(&resources, in_force), []);
+        let by_hand = Limits {
+            memory_max: Limit::Unlimited,
+            cpu_max: Limit::At(60),
+            tasks_max: Limit::At(19),
+        };
+        let text = |path: &str, desired: &str, observed: &str| {
+            (path.to_owned(), desired.to_owned(), observed.to_owned())
+        };
+        let expected = [
+            text("resources.memory.max", "100000000", "none"),
+            text("resources.cpu.max", "50%", "60%"),
+            text("resources.tasksMax", "20", "19"),
+        ];
+        assert_eq!(changed(&resources, by_hand), expected);
+        let none_asked = changed(&Resources::default(), in_force);
+        assert_eq!(none_asked.len(), 3, "limits that nobody declared");
+    }
 }

@@ -1,8 +1,8 @@
 //! How others speak to the loop: queries and commands, each answered on a channel of its own.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
-use osmoda_core::{event::Actor, name::AgentName};
+use osmoda_core::{event::Actor, name::AgentName, observed::Limits};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
@@ -77,7 +77,8 @@ pub enum Query {
     Ping(oneshot::Sender<()>),
     Status(oneshot::Sender<AgentList>),
     Agent(AgentName, oneshot::Sender<Option<AgentObject>>),
-    Diff(oneshot::Sender<DiffReport>),
+    /// With the limits in force, as read back from the system just now.
+    Diff(BTreeMap<AgentName, Limits>, oneshot::Sender<DiffReport>),
     /// With specs: as if these were desired.
     Plan(Option<Box<Loaded>>, oneshot::Sender<PlanReport>),
 }
@@ -116,9 +117,10 @@ impl Handle {
         self.ask(|sender| Query::Agent(name, sender)).await
     }
 
-    /// Desired against observed.
-    pub async fn diff(&self) -> Result<DiffReport, Gone> {
-        self.ask(Query::Diff).await
+    /// Desired against observed; `limits`: what holds on those that run, which the loop itself
+    /// does not read.
+    pub async fn diff(&self, limits: BTreeMap<AgentName, Limits>) -> Result<DiffReport, Gone> {
+        self.ask(|sender| Query::Diff(limits, sender)).await
     }
 
     /// What a reconcile would do now; with specs: if these were desired.

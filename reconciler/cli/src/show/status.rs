@@ -85,7 +85,7 @@ fn node(node: &NodeStatus) -> String {
     text
 }
 
-/// What should not go unnoticed: refused specs, and fields that do nothing yet.
+/// What should not go unnoticed: refused specs, and fields that do nothing.
 fn notes(list: &AgentList) -> String {
     let mut text = String::new();
     for refused in &list.node.spec_errors {
@@ -104,10 +104,7 @@ fn notes(list: &AgentList) -> String {
     }
     let mut ignored = |owner: &str, fields: &[String]| {
         if !fields.is_empty() {
-            text.push_str(&format!(
-                "not enforced yet, {owner}: {}\n",
-                fields.join(", ")
-            ));
+            text.push_str(&format!("not enforced, {owner}: {}\n", fields.join(", ")));
         }
     };
     ignored("node", &list.node.not_enforced);
@@ -155,7 +152,7 @@ summarizer  no     Backoff  3         2           -     -      Exited: exit code
 
 node alpha: osmoda 0.1.0, pid 7, up 1h, native runtime, specs /etc/osmoda/agents, ledger 42 entries
 invalid spec specs/bad.nix: 3:1: unknown field (and 1 more); the last valid one stays in force
-not enforced yet, researcher: heartbeat, probes.liveness
+not enforced, researcher: heartbeat, probes.liveness
 ";
         assert_eq!(status(&list()), expected);
     }

@@ -22,12 +22,13 @@ use super::{
     caller::Caller,
     entries,
     follow::{self, EventStream, ending},
+    gauge::Measures,
     limits,
     query::{self, EntryQuery, LogQuery},
     respond::{self, Answer, Problem},
     route::Route,
     stall::Impatient,
-    types::{EntryList, LogText},
+    types::{AgentList, EntryList, LogText},
 };
 use crate::handle::Handle;
 
@@ -37,6 +38,7 @@ pub(super) struct Shared {
     pub(super) authorizer: Authorizer,
     ledger: Arc<dyn EntrySource>,
     logs: LogFiles,
+    measures: Measures,
     shutdown: watch::Receiver<bool>,
     socket_group: u32,
 }
@@ -58,6 +60,7 @@ pub async fn serve(options: ApiOptions) -> Result<(), ApiError> {
         handle,
         ledger,
         logs,
+        gauge,
         authorizer,
         mut shutdown,
     } = options;
@@ -76,6 +79,7 @@ pub async fn serve(options: ApiOptions) -> Result<(), ApiError> {
         authorizer,
         ledger,
         logs,
+        measures: Measures::new(gauge),
         shutdown: shutdown.clone(),
         socket_group,
     };
@@ -230,15 +234,21 @@ async fn answer(
         Route::Logs(agent) => logs(shared, agent, query).await,
         Route::LedgerEntries => ledger_entries(shared, query).await,
         Route::Act(verb, agent) => act(shared, caller, verb, agent, body).await,
-        Route::Status => Ok(respond::found(&shared.handle.status().await?)),
+        Route::Status => Ok(respond::found(&status(shared).await?)),
         Route::Agents => Ok(respond::found(&Items {
-            items: shared.handle.status().await?.items,
+            items: status(shared).await?.items,
         })),
         Route::Agent(name) => match shared.handle.agent(name.clone()).await? {
-            Some(agent) => Ok(respond::found(&agent)),
+            Some(mut agent) => {
+                shared.measures.fill(std::slice::from_mut(&mut agent)).await;
+                Ok(respond::found(&agent))
+            }
             None => Err(Problem::no_such_agent(name.as_str())),
         },
-        Route::Diff => Ok(respond::found(&shared.handle.diff().await?)),
+        Route::Diff => {
+            let limits = shared.measures.limits().await;
+            Ok(respond::found(&shared.handle.diff(limits).await?))
+        }
         Route::Plan => Ok(respond::found(&shared.handle.plan(None).await?)),
         Route::PlanOf => {
             let body = read_body(body).await?;
@@ -267,6 +277,13 @@ struct Alive {
 #[derive(Serialize)]
 struct Ready {
     ready: bool,
+}
+
+/// What the loop knows of all, and what they use.
+async fn status(shared: &Shared) -> Result<AgentList, Problem> {
+    let mut list = shared.handle.status().await?;
+    shared.measures.fill_all(&mut list.items).await;
+    Ok(list)
 }
 
 /// The loop answers, so the node works.

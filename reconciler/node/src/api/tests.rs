@@ -1,6 +1,8 @@
 //! The API through a real Unix socket, with a stub in the place of the loop.
 
 use std::{
+    collections::BTreeMap,
+    io,
     path::PathBuf,
     sync::{
         Arc, Mutex,
@@ -9,7 +11,13 @@ use std::{
     time::Duration,
 };
 
-use osmoda_core::{event::Actor, time::Wall};
+use osmoda_core::{
+    event::Actor,
+    name::AgentName,
+    observed::{InvocationId, Limits},
+    resources::Usage,
+    time::Wall,
+};
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
@@ -20,13 +28,14 @@ use tokio::{
 };
 
 use super::{
-    ApiError, ApiOptions, Authorizer, EntrySource, Listener, LogFiles, limits, serve,
+    ApiError, ApiOptions, Authorizer, EntrySource, Gauge, Listener, LogFiles, limits, serve,
     types::{
         Accepted, AgentList, AgentObject, DiffReport, EntryObject, LedgerHead, NodeStatus,
         PlanReport, PlanStep,
     },
 };
 use crate::{
+    detect::Asked,
     handle::{Command, CommandError, Handle, Query},
     reconcile::message::Message,
 };
@@ -98,6 +107,24 @@ impl EntrySource for Entries {
     }
 }
 
+/// Every agent uses the same, all the time.
+struct StillGauge;
+
+impl Gauge for StillGauge {
+    fn usage(&self, _: AgentName, _: InvocationId) -> Asked<io::Result<Usage>> {
+        Box::pin(async {
+            Ok(Usage {
+                memory_bytes: 4096,
+                cpu_us: 7,
+            })
+        })
+    }
+
+    fn limits(&self) -> Asked<BTreeMap<AgentName, Limits>> {
+        Box::pin(async { BTreeMap::new() })
+    }
+}
+
 /// A served API.
 struct Scene {
     directory: tempfile::TempDir,
@@ -129,6 +156,7 @@ impl Scene {
             logs: LogFiles {
                 directory: directory.path().join("logs"),
             },
+            gauge: Arc::new(StillGauge),
             authorizer: Authorizer::new(uid, Arc::new(move |_| in_agent_tree)),
             shutdown: shutdown.subscribe(),
         };
@@ -275,7 +303,7 @@ fn answer(query: Query) {
         Query::Agent(name, reply) => {
             _ = reply.send((name.as_str() == "a").then(agent));
         }
-        Query::Diff(reply) => {
+        Query::Diff(_, reply) => {
             let system = std::collections::BTreeMap::new();
             _ = reply.send(DiffReport {
                 in_sync: true,
@@ -657,6 +685,7 @@ async fn without_the_loop_the_caller_is_told_so() {
         logs: LogFiles {
             directory: directory.path().to_owned(),
         },
+        gauge: Arc::new(StillGauge),
         authorizer: Authorizer::new(rustix::process::geteuid().as_raw(), Arc::new(|_| false)),
         shutdown: shutdown.subscribe(),
     };

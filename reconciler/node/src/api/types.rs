@@ -85,7 +85,8 @@ pub struct AgentStatus {
     pub incident: Option<String>,
     /// Aspects of its state.
     pub conditions: Vec<Condition>,
-    /// Fields of its spec that this version accepts and does not enforce yet.
+    /// Fields of its spec that this version accepts and does not enforce yet, and limits that
+    /// this host cannot enforce, those with the reason in parentheses.
     pub not_enforced: Vec<String>,
     /// File its spec was read from.
     pub file: Option<String>,
@@ -123,7 +124,7 @@ pub struct GenerationStatus {
 pub struct ResourceStatus {
     /// Memory, in bytes.
     pub memory_bytes: Option<u64>,
-    /// CPU over the last measurement, in percent of one CPU.
+    /// CPU since the measurement before, in percent of one CPU; absent at the first one.
     pub cpu_percent: Option<u32>,
 }
 

@@ -225,6 +225,7 @@ async fn serve(options: DaemonOptions) -> Result<Ending, DaemonError> {
         logs: api::LogFiles {
             directory: paths.logs.clone(),
         },
+        gauge: Arc::new(api::RuntimeGauge::new(Arc::clone(&runtime))),
         authorizer,
         shutdown: shutdown_seen,
     }));

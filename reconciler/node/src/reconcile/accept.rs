@@ -322,7 +322,7 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
             Query::Ping(to) => drop(to.send(())),
             Query::Status(to) => drop(to.send(self.report_status())),
             Query::Agent(name, to) => drop(to.send(self.report_agent(&name))),
-            Query::Diff(to) => drop(to.send(self.report_diff())),
+            Query::Diff(limits, to) => drop(to.send(self.report_diff(&limits))),
             Query::Plan(specs, to) => drop(to.send(self.report_plan(specs.as_deref()))),
         }
     }

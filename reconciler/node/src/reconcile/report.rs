@@ -1,12 +1,15 @@
 //! Answers to queries: status, diff and plan as the API shows them.
 
+use std::collections::BTreeMap;
+
 use osmoda_core::{
-    diff::diff,
+    diff::{self, diff},
+    health::Vitals,
     name::AgentName,
-    observed::{ExitStatus, InstanceState, InvocationId, Observation},
+    observed::{ExitStatus, InstanceState, InvocationId, Limits, Observation},
     plan::{Action, Desired, Observed, View},
     project::{Projected, project},
-    spec::{self, API_VERSION},
+    spec::{self, API_VERSION, AgentSpec},
     status::assess,
     time::{Mono, Wall},
 };
@@ -22,7 +25,7 @@ use crate::{
     api::types::{
         AgentDiff, AgentList, AgentObject, AgentStatus, DiffReport, GenerationStatus,
         LastExitStatus, LedgerStatus, Metadata, NextAction, NodeStatus, PlanReport, PlanStep,
-        SpecErrorStatus,
+        ResourceStatus, SpecErrorStatus,
     },
     specs::Loaded,
 };
@@ -140,7 +143,7 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
                     last_known_good: None,
                 },
                 observed_generation: state.memory.active.as_ref().map_or(0, |g| g.number),
-                resources: None,
+                resources: observed.vitals.as_ref().and_then(sampled),
                 next_action: next_action(state, running.is_some(), now, wall),
                 incident: state
                     .memory
@@ -149,30 +152,29 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
                     .map(|incident| incident.id.clone()),
                 conditions,
                 not_enforced: desired
-                    .map(|d| {
-                        spec::unenforced(&d.agent.spec)
-                            .into_iter()
-                            .map(str::to_owned)
-                            .collect()
-                    })
+                    .map(|d| not_enforced(&d.agent.spec, &*self.runtime))
                     .unwrap_or_default(),
                 file: state.file.as_ref().map(|file| file.display().to_string()),
             },
         })
     }
 
-    pub(super) fn report_diff(&mut self) -> DiffReport {
+    pub(super) fn report_diff(&mut self, limits: &BTreeMap<AgentName, Limits>) -> DiffReport {
         let mut agents = Vec::new();
         self.each_view(|name, view| {
+            let mut differences = diff(view);
+            if let Some(limits) = limits.get(name) {
+                differences.extend(diff::limits(view, limits));
+            }
             agents.push(AgentDiff {
                 name: name.to_string(),
-                differences: diff(view),
+                differences,
             });
         });
         DiffReport {
             in_sync: agents.iter().all(|agent| agent.differences.is_empty()),
             agents,
-            system: std::collections::BTreeMap::new(),
+            system: BTreeMap::new(),
         }
     }
 
@@ -182,7 +184,7 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
             self.each_view(|name, view| describe_steps(&mut steps, name, view));
             return PlanReport { steps };
         };
-        let desired: std::collections::BTreeMap<_, _> = loaded
+        let desired: BTreeMap<_, _> = loaded
             .agents
             .iter()
             .map(|(name, agent)| (name.clone(), Desired::new(agent.agent.clone())))
@@ -272,6 +274,24 @@ fn active_name(view: &View<'_>) -> String {
         Observation::Known(None) => "no generation".to_owned(),
         Observation::Unknown(_) => "unknown".to_owned(),
     }
+}
+
+/// What the detectors saw last, of an agent that they sample.
+fn sampled(vitals: &Vitals) -> Option<ResourceStatus> {
+    let last = vitals.usage.last()?;
+    let percent = vitals.usage.cpu_percent();
+    Some(ResourceStatus {
+        memory_bytes: Some(last.memory_bytes),
+        cpu_percent: percent.map(|percent| u32::try_from(percent).unwrap_or(u32::MAX)),
+    })
+}
+
+/// What this version does not act on, and limits that this host cannot enforce.
+fn not_enforced(spec: &AgentSpec, runtime: &impl Runtime) -> Vec<String> {
+    let here = runtime.unenforced(&spec.resources).into_iter();
+    let here = here.map(|(field, why)| format!("{field} ({why})"));
+    let yet = spec::unenforced(spec).into_iter().map(str::to_owned);
+    yet.chain(here).collect()
 }
 
 fn spec_as_written(manifest: &str) -> serde_json::Value {
