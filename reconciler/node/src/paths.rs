@@ -129,6 +129,11 @@ impl Paths {
     pub fn ledger(&self) -> PathBuf {
         self.state.join("ledger.db")
     }
+
+    /// The private key that signs the ledger.
+    pub fn ledger_key(&self) -> PathBuf {
+        self.state.join("ledger.key")
+    }
 }
 
 fn default_state(host: &Host) -> Option<PathBuf> {

@@ -1,4 +1,10 @@
 //! `osmoda ledger`: works on the file, without a daemon.
+//!
+//! What judges a ledger is in [`audit`]; what changes it, and so asks the daemon if one runs,
+//! in [`operate`].
+
+mod audit;
+mod operate;
 
 use std::{
     io::{self, BufWriter, Write},
@@ -6,9 +12,8 @@ use std::{
 };
 
 use osmoda_ledger::{
-    Reader, VerifyOptions, backup,
+    Reader, backup,
     export::{ExportError, ExportOptions, export},
-    verify,
 };
 use osmoda_node::{
     api::{source::entry_object, types::LedgerHead},
@@ -25,7 +30,38 @@ use crate::{
 /// Branches to what is asked.
 pub fn ledger(global: &Global, command: Ledger) -> Outcome {
     match command {
-        Ledger::Verify { file, output } => verify_file(&chosen(global, file)?, output),
+        Ledger::Verify {
+            file,
+            checkpoint,
+            key,
+            output,
+        } => audit::verify_file(&chosen(global, file)?, &checkpoint, key, output),
+        Ledger::Checkpoint { file, output } => operate::checkpoint(global, file.path, output),
+        Ledger::Key {
+            rotate,
+            file,
+            output,
+        } => operate::key(global, file.path, rotate, output),
+        Ledger::Prove { seq, file, output } => {
+            audit::prove(&chosen(global, file.path)?, seq, output)
+        }
+        Ledger::VerifyProof {
+            proof,
+            key,
+            entry,
+            output,
+        } => audit::verify_proof(&proof, &key, entry.as_deref(), output),
+        Ledger::Prune {
+            before,
+            file,
+            output,
+        } => operate::prune(global, file.path, &before, output),
+        Ledger::Redact {
+            seq,
+            reason,
+            file,
+            output,
+        } => operate::redact(global, file.path, seq, reason, output),
         Ledger::Head { file, output } => head(&chosen(global, file.path)?, output),
         Ledger::Show { seq, file, output } => show_entry(&chosen(global, file.path)?, seq, output),
         Ledger::Export {
@@ -78,16 +114,6 @@ fn unreadable(path: &Path, error: &dyn std::error::Error) -> Failure {
         "`osmoda ledger verify {}` says more",
         path.display()
     ))
-}
-
-fn verify_file(path: &Path, output: Output) -> Outcome {
-    let checked = verify(path, &VerifyOptions::default(), |_, _| {});
-    let report = checked.map_err(|error| Failure::usage(chain(&error)))?;
-    match output.output {
-        Some(format) => output::object(format, &report)?,
-        None => output::print(&show::ledger::report(&report))?,
-    }
-    Ok(report.ok.into())
 }
 
 fn head(path: &Path, output: Output) -> Outcome {

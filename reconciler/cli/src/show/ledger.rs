@@ -38,6 +38,20 @@ pub fn report(report: &Report) -> String {
     if let Some(seq) = report.first_bad {
         line("first bad entry", seq.to_string());
     }
+    if let Some(at) = &report.checkpoint {
+        let signed = to_seconds(&at.signed_at);
+        let right = report.checkpoints;
+        line(
+            "checkpoints",
+            format!(
+                "{right} are right, the last of {} entries, {signed}",
+                at.size
+            ),
+        );
+    }
+    if let Some(key) = &report.key {
+        line("signed by", one_line(key));
+    }
     line("not anchored yet", report.unanchored.to_string());
     let mut list = |name: &str, seqs: &[u64]| {
         if !seqs.is_empty() {
@@ -81,6 +95,8 @@ mod tests {
             first_bad: None,
             reason: None,
             checkpoint: None,
+            checkpoints: 0,
+            key: None,
             unanchored: 12,
             open_intents: Vec::new(),
             clock_regressions: Vec::new(),
@@ -98,6 +114,23 @@ mod tests {
             "cd".repeat(32)
         );
         assert_eq!(report(&sound()), expected);
+    }
+
+    #[test]
+    fn checkpoints_and_the_key_are_told() {
+        let signed = Report {
+            checkpoint: Some(osmoda_ledger::store::SignedAt {
+                size: 11,
+                signed_at: "2026-01-31T12:00:00.000001Z".to_owned(),
+            }),
+            checkpoints: 3,
+            key: Some("alpha/osmoda/0123+01234567+AAAA".to_owned()),
+            ..sound()
+        };
+        let text = report(&signed);
+        let expected = "  checkpoints        3 are right, the last of 11 entries, 2026-01-31T12:00:00Z\n  \
+                        signed by          alpha/osmoda/0123+01234567+AAAA\n";
+        assert!(text.contains(expected), "{text}");
     }
 
     #[test]

@@ -66,7 +66,8 @@ impl<'a> Envelope<'a> {
         let mut from = 0; // both lists are in order, so each is walked once
         let member = |key: &[u8], value: &'a [u8]| {
             let rest = FIELDS[from..].iter();
-            match rest.clone().position(|field| field.as_bytes() == key) {
+            let is_key = |field: &&str| field.len() == key.len() && field.as_bytes() == key;
+            match rest.clone().position(|field| is_key(&field)) {
                 Some(ahead) => {
                     found[from + ahead] = Some(value);
                     from += ahead + 1;

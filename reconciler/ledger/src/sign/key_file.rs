@@ -1,4 +1,5 @@
-//! The file of the log's private key: of this user, mode 0600, made once and then only read.
+//! The file of a private key: of this user, mode 0600, made once and then only read. The log's
+//! own key lies in such a file, and so does a witness's.
 //!
 //! The text is that of [`crate::note::NoteSigner`] and a newline. A second file, with `.next`
 //! at the end of its name, is there while one key follows another: the log names the new key
@@ -30,7 +31,7 @@ const SEED: usize = 32;
 #[derive(Debug, thiserror::Error)]
 pub enum KeyFileError {
     /// The system refused.
-    #[error("cannot {operation} the ledger's key {path}")]
+    #[error("cannot {operation} the private key {path}")]
     Io {
         /// What was tried.
         operation: &'static str,
@@ -40,7 +41,7 @@ pub enum KeyFileError {
         source: io::Error,
     },
     /// Somebody else could have read or replaced it.
-    #[error("the ledger's key {path} {fault}")]
+    #[error("the private key {path} {fault}")]
     Unsafe {
         /// The file.
         path: PathBuf,
@@ -48,7 +49,7 @@ pub enum KeyFileError {
         fault: String,
     },
     /// It does not hold a key.
-    #[error("the ledger's key {path} is no key: {fault}")]
+    #[error("the private key {path} is no key: {fault}")]
     NoKey {
         /// The file.
         path: PathBuf,
@@ -71,7 +72,8 @@ pub(crate) fn load(
     match read(path, origin)? {
         Some(key) => keys.push(key),
         None => {
-            let key = generate(origin).map_err(|source| failed("make", path, source))?;
+            let key = generate(origin, Algorithm::Ed25519)
+                .map_err(|source| failed("make", path, source))?;
             publish(path, &key)?;
             keys.push(key);
         }
@@ -104,7 +106,8 @@ pub(super) fn make_next(path: &Path, origin: &str) -> Result<NoteSigner, KeyFile
         }
         _ => {}
     }
-    let key = generate(origin).map_err(|source| failed("make", &next, source))?;
+    let key =
+        generate(origin, Algorithm::Ed25519).map_err(|source| failed("make", &next, source))?;
     publish(&next, &key)?;
     Ok(key)
 }
@@ -130,9 +133,43 @@ fn failed(operation: &'static str, path: &Path, source: io::Error) -> KeyFileErr
     }
 }
 
+/// Reads the key of a witness; `None` if there is no file.
+///
+/// # Errors
+/// [`KeyFileError`], also if it is a key of another kind.
+pub fn read_witness(path: &Path) -> Result<Option<NoteSigner>, KeyFileError> {
+    read_as(path, Algorithm::CosignatureV1)
+}
+
+/// Makes the key of a witness where there is no file yet.
+///
+/// # Errors
+/// [`KeyFileError`], also if the name cannot be one.
+pub fn make_witness(path: &Path, name: &str) -> Result<NoteSigner, KeyFileError> {
+    let made = generate(name, Algorithm::CosignatureV1);
+    let key = made.map_err(|source| failed("make", path, source))?;
+    publish(path, &key)?;
+    Ok(key)
+}
+
 /// `None` if there is no file. A log that was begun anew has a new origin: the secret stays,
 /// its name becomes that of the log.
 fn read(path: &Path, origin: &str) -> Result<Option<NoteSigner>, KeyFileError> {
+    let Some(key) = read_as(path, Algorithm::Ed25519)? else {
+        return Ok(None);
+    };
+    let renamed = key.renamed(origin).map_err(|fault| no_key(path, fault));
+    renamed.map(Some)
+}
+
+fn no_key(path: &Path, fault: KeyError) -> KeyFileError {
+    KeyFileError::NoKey {
+        path: path.to_owned(),
+        fault,
+    }
+}
+
+fn read_as(path: &Path, algorithm: Algorithm) -> Result<Option<NoteSigner>, KeyFileError> {
     let flags = libc_nofollow();
     let mut file = match OpenOptions::new().read(true).custom_flags(flags).open(path) {
         Ok(file) => file,
@@ -167,16 +204,12 @@ fn read(path: &Path, origin: &str) -> Result<Option<NoteSigner>, KeyFileError> {
         .take(FILE_MAX)
         .read_to_string(&mut text);
     limited.map_err(|error| failed("read", path, error))?;
-    let no_key = |fault| KeyFileError::NoKey {
-        path: path.to_owned(),
-        fault,
-    };
     let line = text.strip_suffix('\n').unwrap_or(&text);
-    let key = NoteSigner::parse(line).map_err(no_key)?;
-    if key.verifier().algorithm() != Algorithm::Ed25519 {
-        return Err(no_key(KeyError::Algorithm));
+    let key = NoteSigner::parse(line).map_err(|fault| no_key(path, fault))?;
+    if key.verifier().algorithm() != algorithm {
+        return Err(no_key(path, KeyError::Algorithm));
     }
-    key.renamed(origin).map(Some).map_err(no_key)
+    Ok(Some(key))
 }
 
 /// A link could lead to somebody else's file.
@@ -185,10 +218,10 @@ fn libc_nofollow() -> i32 {
 }
 
 /// A key of the kernel's random numbers; an early boot that has none yet is waited for.
-fn generate(origin: &str) -> io::Result<NoteSigner> {
+fn generate(name: &str, algorithm: Algorithm) -> io::Result<NoteSigner> {
     let mut seed = Zeroizing::new([0; SEED]);
     while getrandom(seed.as_mut_slice(), GetRandomFlags::empty())? != SEED {}
-    NoteSigner::from_seed(origin, Algorithm::Ed25519, &seed).map_err(io::Error::other)
+    NoteSigner::from_seed(name, algorithm, &seed).map_err(io::Error::other)
 }
 
 /// Writes the key, durably, where nothing is yet.

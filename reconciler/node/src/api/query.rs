@@ -106,6 +106,24 @@ impl LogQuery {
     }
 }
 
+/// Reads `seq`, the number of an entry, which must be there.
+///
+/// # Errors
+/// 400 that says what it takes.
+pub fn seq(query: &str) -> Result<u64, Problem> {
+    let mut seq = None;
+    for (key, value) in form_urlencoded::parse(query.as_bytes()) {
+        match &*key {
+            "seq" => {
+                let number = value.parse();
+                seq = Some(number.map_err(|_| bad(&key, &value, "an entry's number"))?);
+            }
+            _ => return Err(unknown(&key, "seq")),
+        }
+    }
+    seq.ok_or_else(|| Problem::invalid("this request needs an entry's number").hint("add ?seq=7"))
+}
+
 /// A request that takes no query at all.
 ///
 /// # Errors

@@ -22,6 +22,32 @@ pub enum Route {
     Logs(AgentName),
     LedgerHead,
     LedgerEntries,
+    LedgerCheckpoint,
+    LedgerKey,
+    LedgerProof,
+    LedgerAct(LedgerVerb),
+}
+
+/// What an operator can ask to be done to the ledger itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum LedgerVerb {
+    Checkpoint,
+    Rotate,
+    Prune,
+    Redact,
+}
+
+impl LedgerVerb {
+    /// As it is called on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Checkpoint => "ledger checkpoint",
+            Self::Rotate => "ledger key --rotate",
+            Self::Prune => "ledger prune",
+            Self::Redact => "ledger redact",
+        }
+    }
 }
 
 /// What an operator can ask to be done.
@@ -34,17 +60,14 @@ pub enum Verb {
 }
 
 /// First segments, or whole paths, that the contract knows and this version does not have yet.
-const LATER: [&str; 10] = [
+const LATER: [&str; 7] = [
     "metrics",
     "openapi.json",
     "v1/alerts",
     "v1/generations",
     "v1/rollback",
     "v1/system",
-    "v1/ledger/checkpoint",
-    "v1/ledger/proof",
     "v1/ledger/anchors",
-    "v1/ledger/key",
 ];
 
 impl Route {
@@ -68,6 +91,15 @@ impl Route {
             ["v1", "events"] => get(Self::Events),
             ["v1", "ledger", "head"] => get(Self::LedgerHead),
             ["v1", "ledger", "entries"] => get(Self::LedgerEntries),
+            ["v1", "ledger", "checkpoint"] if method == Method::POST => {
+                Ok(Self::LedgerAct(LedgerVerb::Checkpoint))
+            }
+            ["v1", "ledger", "checkpoint"] => get(Self::LedgerCheckpoint),
+            ["v1", "ledger", "key"] => get(Self::LedgerKey),
+            ["v1", "ledger", "proof"] => get(Self::LedgerProof),
+            ["v1", "ledger", "key", "rotate"] => change(method, path, LedgerVerb::Rotate),
+            ["v1", "ledger", "prune"] => change(method, path, LedgerVerb::Prune),
+            ["v1", "ledger", "redact"] => change(method, path, LedgerVerb::Redact),
             ["v1", verb @ ("pause" | "resume")] => act(method, path, verb, None),
             ["v1", "agents", name] => get(Self::Agent(parse_name(name)?)),
             ["v1", "agents", name, "logs"] => get(Self::Logs(parse_name(name)?)),
@@ -88,7 +120,10 @@ impl Route {
 
     /// Whether a query string means something to it.
     pub fn takes_query(&self) -> bool {
-        matches!(self, Self::Events | Self::Logs(_) | Self::LedgerEntries)
+        matches!(
+            self,
+            Self::Events | Self::Logs(_) | Self::LedgerEntries | Self::LedgerProof
+        )
     }
 }
 
@@ -114,6 +149,10 @@ fn act(
         _ => Verb::Resume,
     };
     require(method, &Method::POST, path, Route::Act(verb, agent))
+}
+
+fn change(method: &Method, path: &str, verb: LedgerVerb) -> Result<Route, Problem> {
+    require(method, &Method::POST, path, Route::LedgerAct(verb))
 }
 
 fn parse_name(text: &str) -> Result<AgentName, Problem> {
@@ -173,6 +212,29 @@ mod tests {
             ("GET", "/v1/events", Route::Events),
             ("GET", "/v1/ledger/head", Route::LedgerHead),
             ("GET", "/v1/ledger/entries", Route::LedgerEntries),
+            ("GET", "/v1/ledger/checkpoint", Route::LedgerCheckpoint),
+            ("GET", "/v1/ledger/key", Route::LedgerKey),
+            ("GET", "/v1/ledger/proof", Route::LedgerProof),
+            (
+                "POST",
+                "/v1/ledger/checkpoint",
+                Route::LedgerAct(LedgerVerb::Checkpoint),
+            ),
+            (
+                "POST",
+                "/v1/ledger/key/rotate",
+                Route::LedgerAct(LedgerVerb::Rotate),
+            ),
+            (
+                "POST",
+                "/v1/ledger/prune",
+                Route::LedgerAct(LedgerVerb::Prune),
+            ),
+            (
+                "POST",
+                "/v1/ledger/redact",
+                Route::LedgerAct(LedgerVerb::Redact),
+            ),
         ];
         for (method, path, route) in cases {
             let method: Method = method.parse().unwrap();
@@ -209,9 +271,9 @@ mod tests {
                 "there is no \"/metricsx\" in this API",
             ),
             (
-                "/v1/ledger/proof/3",
+                "/v1/ledger/anchors/3",
                 StatusCode::NOT_FOUND,
-                "/v1/ledger/proof/3 is not available in this version",
+                "/v1/ledger/anchors/3 is not available in this version",
             ),
             (
                 "/v1/agents/..",

@@ -36,7 +36,7 @@ use crate::handle::Handle;
 pub(super) struct Shared {
     pub(super) handle: Handle,
     pub(super) authorizer: Authorizer,
-    ledger: Arc<dyn EntrySource>,
+    pub(super) ledger: Arc<dyn EntrySource>,
     logs: LogFiles,
     measures: Measures,
     shutdown: watch::Receiver<bool>,
@@ -259,6 +259,22 @@ async fn answer(
             let ledger = Arc::clone(&shared.ledger);
             Ok(respond::found(&blocking(move || ledger.head()).await?))
         }
+        Route::LedgerCheckpoint => {
+            let ledger = Arc::clone(&shared.ledger);
+            let found = blocking(move || super::ledger::checkpoint(&*ledger)).await??;
+            Ok(respond::found(&found))
+        }
+        Route::LedgerKey => {
+            let ledger = Arc::clone(&shared.ledger);
+            let found = blocking(move || super::ledger::key(&*ledger)).await??;
+            Ok(respond::found(&found))
+        }
+        Route::LedgerProof => {
+            let (ledger, query) = (Arc::clone(&shared.ledger), query.to_owned());
+            let found = blocking(move || super::ledger::proof(&*ledger, &query)).await??;
+            Ok(respond::found(&found))
+        }
+        Route::LedgerAct(verb) => super::ledger::act(shared, caller, verb, body).await,
         Route::Ready => ready(shared).await,
         Route::Health => Ok(respond::found(&Alive { alive: true })),
     }

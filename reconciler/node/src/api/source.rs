@@ -28,6 +28,11 @@ pub trait EntrySource: Send + Sync + 'static {
 
     /// Its size, whenever it changes.
     fn follow(&self) -> watch::Receiver<u64>;
+
+    /// The ledger itself, if it is one that signs, proves and can be operated.
+    fn ledger(&self) -> Option<&Ledger> {
+        None
+    }
 }
 
 /// The daemon's ledger: its writer knows the head, a connection of its own reads entries.
@@ -80,6 +85,10 @@ impl EntrySource for LedgerSource {
 
     fn follow(&self) -> watch::Receiver<u64> {
         self.ledger.follow()
+    }
+
+    fn ledger(&self) -> Option<&Ledger> {
+        Some(&self.ledger)
     }
 }
 

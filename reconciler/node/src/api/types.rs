@@ -300,6 +300,63 @@ pub struct CheckpointStatus {
     pub signed_at: String,
 }
 
+/// The newest signed checkpoint: `osmoda ledger checkpoint -o json`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LedgerCheckpoint {
+    /// Entries that it covers.
+    pub size: u64,
+    /// When (RFC 3339).
+    pub signed_at: String,
+    /// The signed note (C2SP tlog-checkpoint).
+    pub note: String,
+}
+
+/// The key that signs the ledger: `osmoda ledger key -o json`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LedgerKey {
+    /// Its public half (C2SP vkey).
+    pub key: String,
+    /// The entry that names it, if it has just been made.
+    pub seq: Option<u64>,
+}
+
+/// Proof that the ledger holds an entry: `osmoda ledger prove -o json`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LedgerProof {
+    /// Which.
+    pub seq: u64,
+    /// The proof (C2SP tlog-proof).
+    pub proof: String,
+}
+
+/// Bodies that were dropped: `osmoda ledger prune` and `redact` with -o json.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LedgerDropped {
+    /// The entry that says so.
+    pub seq: u64,
+    /// The first entry that it is about.
+    pub first_seq: u64,
+    /// The last one.
+    pub last_seq: u64,
+    /// No copy is left in the write-ahead log.
+    pub log_emptied: bool,
+}
+
+impl From<osmoda_ledger::store::Dropped> for LedgerDropped {
+    fn from(dropped: osmoda_ledger::store::Dropped) -> Self {
+        Self {
+            seq: dropped.seq,
+            first_seq: dropped.first_seq,
+            last_seq: dropped.last_seq,
+            log_emptied: dropped.log_emptied,
+        }
+    }
+}
+
 /// Output of an agent: `osmoda logs -o json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

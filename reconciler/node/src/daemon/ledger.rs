@@ -4,9 +4,23 @@ use std::{collections::BTreeMap, sync::Mutex};
 
 use crate::{
     error::chain,
+    handle::SpecsRead,
     reconcile::journal::{Journal, StoredEntry},
 };
-use osmoda_ledger::{Appended, Commit, CommitError, EntryRef, Head, Ledger, Reader, Record};
+use osmoda_ledger::{
+    Appended, Cadence, Commit, CommitError, EntryRef, Head, Ledger, Reader, Record,
+};
+
+/// How often the ledger is signed, as the specs of the first reading say.
+pub fn cadence(specs: &SpecsRead) -> Cadence {
+    let node = specs.as_ref().ok().and_then(|loaded| loaded.node.as_ref());
+    let every = node.map(|node| node.node.ledger.checkpoint_every.get());
+    let default = Cadence::default();
+    Cadence {
+        after: every.unwrap_or(default.after),
+        ..default
+    }
+}
 
 /// A ledger and a connection of its own to read it.
 pub struct LedgerJournal {
