@@ -11,6 +11,7 @@ pub mod authorize;
 pub mod caller;
 mod entries;
 mod follow;
+pub mod gauge;
 mod ledger;
 pub mod limits;
 mod logs;
@@ -32,6 +33,7 @@ use tokio::sync::watch;
 
 pub use self::{
     authorize::{Authorizer, InAgentTree},
+    gauge::{Gauge, RuntimeGauge},
     logs::LogFiles,
     server::serve,
     socket::Listener,
@@ -49,6 +51,8 @@ pub struct ApiOptions {
     pub ledger: Arc<dyn EntrySource>,
     /// The files that hold agents' output.
     pub logs: LogFiles,
+    /// What can be measured of agents that run.
+    pub gauge: Arc<dyn Gauge>,
     /// Who may do what.
     pub authorizer: Authorizer,
     /// Turns true when the daemon ends.
