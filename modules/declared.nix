@@ -130,7 +130,18 @@ in
   };
 
   config.services.osmoda = lib.mkMerge [
-    { agents = fromSpecs.agents; }
+    {
+      # Each by its file, so that errors name it.
+      agents = lib.mkMerge (
+        lib.mapAttrsToList (
+          name: one:
+          lib.mkDefinition {
+            inherit (one) file;
+            value.${name} = one.value;
+          }
+        ) fromSpecs.agents
+      );
+    }
     {
       declared = {
         manifests = lib.mapAttrs manifest cfg.agents;

@@ -10,7 +10,10 @@ let
   evaluated = lib.evalModules {
     modules = [
       ./declared.nix
-      { services.osmoda = removeAttrs arguments [ "pkgs" ]; }
+      {
+        _file = "lib.renderSpecs";
+        services.osmoda = removeAttrs arguments [ "pkgs" ];
+      }
     ];
     specialArgs = lib.optionalAttrs (pkgs != null) { inherit pkgs; };
   };

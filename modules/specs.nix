@@ -1,6 +1,6 @@
 # Reads a directory of specs as `osmoda` itself does (docs/specs.md), for evaluation within Nix.
 #
-# directory -> { agents = { NAME = definition; }; node = definition; files = { NAME = path; }; }
+# directory -> { agents = { NAME = { file, value }; }; node = definition; files = { NAME = path; }; }
 #
 # `agents` and `node` are definitions for the options of the same fields; `files` are the *.yaml,
 # *.yml and *.json, which are taken as they are and checked when the manifests are built.
@@ -63,6 +63,7 @@ let
       where = "${toString directory}/${file}";
       agent = name: labels: spec: {
         kind = "Agent";
+        file = where;
         inherit name;
         value = withClosure spec // lib.optionalAttrs (labels != null) { inherit labels; };
       };
@@ -106,7 +107,7 @@ else if lib.length nodes > 1 then
   throw "${toString directory}: there is more than one Node: ${lib.concatMapStringsSep ", " (one: one.name) nodes}"
 else
   {
-    agents = mapAttrs (_: all: (builtins.head all).value) agents;
+    agents = mapAttrs (_: all: { inherit (builtins.head all) file value; }) agents;
     node = if nodes == [ ] then { } else (builtins.head nodes).value;
     files = listToAttrs (
       map (name: lib.nameValuePair name (directory + "/${name}")) (named [ ".yaml" ".yml" ".json" ])

@@ -38,11 +38,11 @@ let
 
   # A quantity with a unit. `read` gives a number or null, `least` and `most` are as users write.
   quantity =
-    { name, noun, read, pattern, schemaType ? { type = "string"; } }:
+    { name, noun, example, read, pattern, schemaType ? { type = "string"; } }:
     least: most:
     scalar {
       inherit name;
-      description = "${noun} from ${least} to ${most}";
+      description = "${noun} such as \"${example}\", from ${least} to ${most}";
       check =
         value:
         let
@@ -88,6 +88,7 @@ rec {
   duration = quantity {
     name = "duration";
     noun = "duration";
+    example = "1m30s";
     read = units.milliseconds;
     pattern = units.durationPattern;
   };
@@ -95,6 +96,7 @@ rec {
   size = quantity {
     name = "size";
     noun = "size";
+    example = "512Mi";
     read = units.bytes;
     pattern = units.sizePattern;
     schemaType.type = [ "string" "integer" ];
@@ -102,7 +104,8 @@ rec {
 
   percent = quantity {
     name = "percent";
-    noun = "share of CPU in percent of one CPU";
+    noun = "percent of one CPU";
+    example = "150%";
     read = units.percent;
     pattern = units.percentPattern;
   };
@@ -248,12 +251,21 @@ rec {
     most = 2048;
   };
 
-  loopback = text {
-    name = "loopback";
-    description = "loopback address and port, such as 127.0.0.1:9464";
-    pattern = "127[.][0-9]{1,3}[.][0-9]{1,3}[.][0-9]{1,3}:[1-9][0-9]{0,4}|\\[::1\\]:[1-9][0-9]{0,4}";
-    most = 253;
-  };
+  loopback =
+    let
+      v4 = "127[.][0-9]{1,3}[.][0-9]{1,3}[.][0-9]{1,3}";
+      port = "[1-9][0-9]{0,4}";
+    in
+    scalar {
+      name = "loopback";
+      description = "loopback address and port, such as 127.0.0.1:9464";
+      check = value: isString value && match "(${v4}|[[]::1[]]):${port}" value != null;
+      schema = {
+        type = "string";
+        # In ECMA 262 a bracket is escaped otherwise than in POSIX.
+        pattern = "^(${v4}|\\[::1\\]):${port}$";
+      };
+    };
 
   chatId = text {
     name = "chatId";

@@ -18,6 +18,7 @@ let
   agents = lib.mapAttrs (_: dependsOn: { command = [ "/bin/it" ]; inherit dependsOn; });
 
   cases = {
+    field = import ./fields.nix { inherit is lib; };
     manifest = import ./manifests.nix { inherit is lib machine manifests pkgs spec; };
     refusal = import ./refusals.nix { inherit agents is lib machine pkgs refused refusedAgent sentence; };
     service = import ./service.nix { inherit is lib machine pkgs; };
