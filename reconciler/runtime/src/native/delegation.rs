@@ -15,7 +15,7 @@ use std::{
 use osmoda_core::{digest::Digest, spec::Resources};
 
 /// Controllers that limits need.
-const WANTED: [&str; 3] = ["memory", "cpu", "pids"];
+pub(super) const WANTED: [&str; 3] = ["memory", "cpu", "pids"];
 
 /// Leaf that the daemon itself moves into.
 const DAEMON_LEAF: &str = "daemon";
@@ -89,7 +89,7 @@ pub(super) fn prepare(choice: &Cgroups, state_dir: &Path) -> Enforcement {
     let parent = match choice {
         Cgroups::Off => return Enforcement::without_cgroup("cgroups are switched off".to_owned()),
         Cgroups::Under(directory) => Ok(directory.clone()),
-        Cgroups::Auto => own_cgroup(),
+        Cgroups::Auto => cgroup_of("self"),
     };
     let parent = match parent {
         Ok(parent) => parent,
@@ -116,16 +116,20 @@ fn place_name(state_dir: &Path) -> String {
     format!("osmoda-{}", &digest[..16])
 }
 
-/// Directory of the daemon's own cgroup, or of its parent if it already sits in its leaf.
-fn own_cgroup() -> Result<PathBuf, String> {
+/// Directory of a daemon's own cgroup, or of its parent if it already sits in its leaf.
+/// `process`: its pid, or `self`.
+///
+/// # Errors
+/// There is no cgroup v2 for it, in a sentence.
+pub(super) fn cgroup_of(process: &str) -> Result<PathBuf, String> {
     let read = |file: &str| fs::read_to_string(file).map_err(|error| format!("{file}: {error}"));
     let (mount, root) = cgroup2_mount(&read("/proc/self/mountinfo")?)
         .ok_or("no cgroup v2 file system is mounted")?;
-    let own = read("/proc/self/cgroup")?;
+    let own = read(&format!("/proc/{process}/cgroup"))?;
     let own = own
         .lines()
         .find_map(|line| line.strip_prefix("0::"))
-        .ok_or("this process is in no cgroup v2")?;
+        .ok_or("the daemon is in no cgroup v2")?;
     let below = Path::new(own).strip_prefix(&root).map_err(|_| {
         format!(
             "the cgroup {own} lies outside of what {} shows",
@@ -233,7 +237,7 @@ fn move_into_leaf(parent: &Path) -> io::Result<()> {
     fs::write(leaf.join("cgroup.procs"), me)
 }
 
-fn words(file: &Path) -> Vec<String> {
+pub(super) fn words(file: &Path) -> Vec<String> {
     let text = fs::read_to_string(file).unwrap_or_default();
     text.split_ascii_whitespace().map(str::to_owned).collect()
 }

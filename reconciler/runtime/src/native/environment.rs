@@ -91,7 +91,7 @@ pub(super) fn to_c_strings(all: BTreeMap<String, Vec<u8>>) -> Result<Vec<CString
 ///
 /// # Errors
 /// [`StartError::Invalid`]: nothing of that name is on the path.
-pub(super) fn find_program(command: &str, path: &[u8]) -> Result<PathBuf, StartError> {
+pub fn find_program(command: &str, path: &[u8]) -> Result<PathBuf, StartError> {
     if command.contains('/') {
         return Ok(command.into());
     }

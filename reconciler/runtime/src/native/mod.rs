@@ -7,6 +7,7 @@
 //! - a message: `membership` (whose it is), `main_process` (MAINPID=), `output`;
 //! - `shared` is the work between those: a start or an end as a whole;
 //! - a new daemon: `lock` (one at a time), `note` (what instances leave), `adopt`;
+//! - before any of that: `survey`, what the host offers;
 //! - `delegation` finds where cgroups may be made, `table` is what is known in memory.
 //!
 //! Invariants: an agent's child leaves its note before its exec, under a lock that the next
@@ -29,6 +30,7 @@ mod output;
 mod process;
 mod procfs;
 mod shared;
+pub mod survey;
 mod sys;
 mod table;
 mod tree;
@@ -74,7 +76,7 @@ use self::{
 pub use self::{
     credentials::{CREDENTIAL_MAX, CredentialHook},
     delegation::{Cgroups, Enforcement},
-    environment::DEFAULT_PATH,
+    environment::{DEFAULT_PATH, find_program},
     logs::{LogFiles, PREVIOUS_RUNS, RUN_LOG_MAX, log_files, tail},
     options::{NativeOptions, OpenError},
     output::stamp,

@@ -2,7 +2,8 @@
 //!
 //! [`spawn`] makes a child with the speed of vfork and [`child`] is all that runs in it until
 //! its program does; [`exit_info`] asks the kernel how a process ended that was not our child;
-//! [`watch`] has tokio wait for a pidfd; [`receive`] takes datagrams with their senders.
+//! [`watch`] has tokio wait for a pidfd; [`receive`] takes datagrams with their senders;
+//! [`features`] tries what an older kernel does not have.
 //! Each block says why it is sound. Everything above this module is safe code.
 
 #![allow(
@@ -12,6 +13,7 @@
 
 mod child;
 pub(super) mod exit_info;
+pub(super) mod features;
 pub mod receive;
 pub(super) mod spawn;
 pub(super) mod watch;
