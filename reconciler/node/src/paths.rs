@@ -125,6 +125,11 @@ impl Paths {
         self.runtime.join("osmoda.sock")
     }
 
+    /// Socket of agents' notifications.
+    pub fn notify(&self) -> PathBuf {
+        self.runtime.join("notify")
+    }
+
     /// The ledger's file.
     pub fn ledger(&self) -> PathBuf {
         self.state.join("ledger.db")

@@ -39,7 +39,10 @@ use self::{
 };
 use crate::{
     api::{self, ApiOptions, Authorizer, Listener},
-    detect::senses::RealSenses,
+    detect::{
+        notify::{self, Notify, socket::NotifySocket},
+        senses::RealSenses,
+    },
     error::chain,
     handle::SpecsRead,
     paths::Paths,
@@ -177,6 +180,13 @@ async fn serve(options: DaemonOptions) -> Result<Ending, DaemonError> {
     let scrubber = Arc::new(Scrubber::new());
     let ledger = open_ledger(&options, &name, &clock, &scrubber, ledger::cadence(&first))?;
     let runtime = Arc::new(open_runtime(paths, &clock, &scrubber)?);
+    // Before anything else: what agents say while this daemon begins waits there.
+    let notifications = NotifySocket::bind(&paths.notify()).map_err(|error| {
+        DaemonError::system(
+            format!("cannot listen on {}", paths.notify().display()),
+            error,
+        )
+    })?;
     let profiles = SymlinkProfiles::new(&paths.profiles, &paths.state.join("bundles"))
         .map_err(|error| DaemonError::system("cannot open the agents' profiles", error))?;
     let facts = NodeFacts {
@@ -191,12 +201,13 @@ async fn serve(options: DaemonOptions) -> Result<Ending, DaemonError> {
         profiles: Arc::new(profiles),
         journal: LedgerJournal::open(ledger.clone())
             .map_err(|error| DaemonError::system("cannot read the ledger", error))?,
-        senses: Arc::new(RealSenses::new(Arc::clone(&runtime))),
-        clock,
+        senses: Arc::new(RealSenses::new(Arc::clone(&runtime), Arc::clone(&clock))),
+        clock: Arc::clone(&clock),
         ids: Box::new(fresh_id),
         offload: Offload::Thread,
     };
     let (mut reconciler, handle) = Reconciler::new(edges, facts);
+    listen_to_agents(notifications, &runtime, &reconciler, clock);
     let restored = reconciler.restore().await;
     restored.map_err(|why| DaemonError::system("cannot take over from the last daemon", why))?;
     if let Err(why) = &first
@@ -240,6 +251,20 @@ async fn serve(options: DaemonOptions) -> Result<Ending, DaemonError> {
     ledger.shutdown().await;
     drop(lock);
     ending
+}
+
+/// Takes in what agents say, for as long as the daemon lives.
+fn listen_to_agents(
+    socket: NotifySocket,
+    runtime: &Arc<NativeRuntime>,
+    reconciler: &Reconciler<NativeRuntime, SymlinkProfiles, LedgerJournal>,
+    clock: Arc<dyn Clock>,
+) {
+    let board = reconciler.board().clone();
+    let listener = Notify::new(socket, Arc::clone(runtime), board, clock);
+    let before_ends = Arc::downgrade(&listener);
+    runtime.listen_before_ends(move || notify::drain(&before_ends));
+    tokio::spawn(async move { listener.run().await });
 }
 
 /// 128 random bits of the kernel. An early boot that has none yet is waited for.
@@ -319,6 +344,7 @@ fn open_runtime(
         paths.state.clone(),
         Arc::clone(clock),
     );
+    native.notify_socket = Some(paths.notify());
     let scrubber = Arc::clone(scrubber);
     native.on_credential = Some(Arc::new(move |agent, name, value: &[u8]| {
         scrubber.learn(&format!("{agent}/{name}"), value);

@@ -2,7 +2,8 @@
 //!
 //! A detector folds its news in and wakes the loop only when the loop may have something to
 //! decide; the truth is then read from here, so that late, lost or doubled wake-ups do no harm.
-//! What is told of an instance that is not the followed one is dropped. The vitals of an ended
+//! What is told of an instance that is not the followed one is dropped, except what it says of
+//! itself: it may speak as soon as it runs, and is followed only after that. The vitals of an ended
 //! instance stay until the next one is followed: they say what it was doing last.
 
 use std::{
@@ -10,8 +11,12 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
 };
 
-use osmoda_core::{health::Vitals, name::AgentName, observed::InvocationId, time::Mono};
+use osmoda_core::{
+    health::Vitals, heartbeat::Heartbeat, name::AgentName, observed::InvocationId, time::Mono,
+};
 use tokio::sync::mpsc;
+
+use super::notify::Ignored;
 
 /// Whether the loop is to look at an agent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,6 +35,9 @@ pub struct Board {
 
 struct Inner {
     followed: Mutex<BTreeMap<AgentName, (InvocationId, Vitals)>>,
+    /// What instances said before they were followed; one an agent.
+    early: Mutex<BTreeMap<AgentName, (InvocationId, Heartbeat)>>,
+    ignored: Mutex<BTreeMap<Ignored, u64>>,
     wake: mpsc::UnboundedSender<AgentName>,
     listen: OnceLock<Box<dyn Fn() + Send + Sync>>,
 }
@@ -40,6 +48,8 @@ impl Board {
         let (wake, woken) = mpsc::unbounded_channel();
         let inner = Inner {
             followed: Mutex::default(),
+            early: Mutex::default(),
+            ignored: Mutex::default(),
             wake,
             listen: OnceLock::new(),
         };
@@ -70,8 +80,63 @@ impl Board {
             _ => Wake::Nobody,
         };
         if wake == Wake::Loop {
-            let _ = self.inner.wake.send(agent.clone()); // a loop that is gone needs no news
+            self.wake(agent);
         }
+    }
+
+    /// Has the loop look at an agent.
+    pub fn wake(&self, agent: &AgentName) {
+        let _ = self.inner.wake.send(agent.clone()); // a loop that is gone needs no news
+    }
+
+    /// Folds in what an instance says of itself; `hear` says whether a decision may follow from
+    /// it. Who gets [`Wake::Loop`] has to call [`Board::wake`] in time: that may serve many.
+    pub fn hear(
+        &self,
+        agent: &AgentName,
+        invocation: InvocationId,
+        hear: impl FnOnce(&mut Heartbeat) -> bool,
+    ) -> Wake {
+        let mut followed = self.followed();
+        let decisive = match followed.get_mut(agent) {
+            Some((known, vitals)) if *known == invocation => hear(&mut vitals.heartbeat),
+            _ => {
+                // Whoever begins to follow it looks at it then.
+                let mut early = self
+                    .inner
+                    .early
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner);
+                let fresh = || (invocation, Heartbeat::default());
+                let slot = early.entry(agent.clone()).or_insert_with(fresh);
+                if slot.0 != invocation {
+                    *slot = fresh();
+                }
+                hear(&mut slot.1);
+                false
+            }
+        };
+        if decisive { Wake::Loop } else { Wake::Nobody }
+    }
+
+    /// Counts a notification that was not taken in.
+    pub fn ignore(&self, why: Ignored) {
+        let mut ignored = self
+            .inner
+            .ignored
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        *ignored.entry(why).or_default() += 1;
+    }
+
+    /// How many notifications were not taken in so far, by reason.
+    pub fn ignored(&self) -> BTreeMap<Ignored, u64> {
+        let ignored = self
+            .inner
+            .ignored
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        ignored.clone()
     }
 
     /// What is known of an instance.
@@ -81,13 +146,38 @@ impl Board {
         (*known == invocation).then(|| vitals.clone())
     }
 
-    /// Begins with an instance.
+    /// Begins with an instance, or anew with it. What it has said of itself stays known.
     pub(super) fn follow(&self, agent: &AgentName, invocation: InvocationId, vitals: Vitals) {
-        self.followed().insert(agent.clone(), (invocation, vitals));
+        let mut followed = self.followed();
+        let mut early = self
+            .inner
+            .early
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let early = early
+            .remove(agent)
+            .filter(|(known, _)| *known == invocation);
+        let known = followed
+            .get(agent)
+            .filter(|(known, _)| *known == invocation);
+        let said = known.map(|(_, vitals)| vitals.heartbeat.clone());
+        let said = said.or_else(|| early.map(|(_, said)| said));
+        let heartbeat = said.unwrap_or_else(|| vitals.heartbeat.clone());
+        let vitals = Vitals {
+            heartbeat,
+            ..vitals
+        };
+        followed.insert(agent.clone(), (invocation, vitals));
     }
 
     pub(super) fn forget(&self, agent: &AgentName) {
         self.followed().remove(agent);
+        let mut early = self
+            .inner
+            .early
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        early.remove(agent);
     }
 
     /// Forgives everybody what should have happened before `now`.
@@ -103,10 +193,74 @@ impl Board {
     }
 
     /// Takes in what waits unread, so that nobody's silence is judged while its heartbeat lies
-    /// in a queue.
+    /// in a queue, no end without the last words, and nothing of an old instance is taken for
+    /// the next one's.
     pub fn listen(&self) {
         if let Some(listen) = self.inner.listen.get() {
             listen();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use osmoda_core::heartbeat::Notice;
+
+    use super::*;
+
+    fn agent() -> AgentName {
+        AgentName::new("a").unwrap()
+    }
+
+    fn hear(board: &Board, invocation: InvocationId, notice: &Notice) -> Wake {
+        let at = Mono(7);
+        board.hear(&agent(), invocation, |heartbeat| heartbeat.hear(notice, at))
+    }
+
+    const FIRST: InvocationId = InvocationId([1; 16]);
+    const NEXT: InvocationId = InvocationId([2; 16]);
+
+    #[test]
+    fn what_an_instance_says_before_it_is_followed_is_not_lost() {
+        let (board, _woken) = Board::new();
+        board.follow(&agent(), FIRST, Vitals::new(Mono(1)));
+        assert_eq!(hear(&board, NEXT, &Notice::Ready), Wake::Nobody);
+        assert_eq!(
+            board.vitals(&agent(), FIRST).unwrap().heartbeat.ready_at,
+            None
+        );
+        board.follow(&agent(), NEXT, Vitals::new(Mono(5)));
+        let heartbeat = board.vitals(&agent(), NEXT).unwrap().heartbeat;
+        assert_eq!(heartbeat.ready_at, Some(Mono(7)));
+    }
+
+    #[test]
+    fn what_another_instance_said_early_is_not_taken_for_the_followed_ones() {
+        let (board, _woken) = Board::new();
+        hear(&board, FIRST, &Notice::Ready);
+        board.follow(&agent(), NEXT, Vitals::new(Mono(5)));
+        let heartbeat = board.vitals(&agent(), NEXT).unwrap().heartbeat;
+        assert_eq!(heartbeat, Heartbeat::default());
+    }
+
+    #[test]
+    fn whoever_begins_anew_with_an_instance_keeps_what_it_said_meanwhile() {
+        let (board, _woken) = Board::new();
+        board.follow(&agent(), FIRST, Vitals::new(Mono(1)));
+        let before = board.vitals(&agent(), FIRST).unwrap();
+        assert_eq!(hear(&board, FIRST, &Notice::Ready), Wake::Loop);
+        board.follow(&agent(), FIRST, before);
+        let heartbeat = board.vitals(&agent(), FIRST).unwrap().heartbeat;
+        assert_eq!(heartbeat.ready_at, Some(Mono(7)));
+    }
+
+    #[test]
+    fn what_is_ignored_is_counted_by_reason() {
+        let (board, _woken) = Board::new();
+        board.ignore(Ignored::Stranger);
+        board.ignore(Ignored::Stranger);
+        board.ignore(Ignored::Malformed);
+        let expected = BTreeMap::from([(Ignored::Stranger, 2), (Ignored::Malformed, 1)]);
+        assert_eq!(board.ignored(), expected);
     }
 }

@@ -7,6 +7,8 @@
 //! Where to start: [`Detectors::follow`].
 
 pub mod board;
+mod file_sign;
+pub mod notify;
 mod prober;
 mod sampler;
 pub mod senses;

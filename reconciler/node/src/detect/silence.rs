@@ -1,5 +1,5 @@
-//! Watches an instance whose heartbeat is its output or a file: looks at the deadline, and not
-//! before.
+//! Watches an instance whose heartbeat is its output or a file: looks at the beginning, to know
+//! what was there before, and then at each deadline.
 
 use osmoda_core::{
     heartbeat::Silence,
@@ -23,7 +23,7 @@ pub(super) async fn run(watch: Watch) {
         return;
     };
     let (name, invocation) = (watch.agent.name.clone(), watch.instance.invocation);
-    let mut look_at = watch.followed_since.after(rules.timeout.get());
+    let mut look_at = watch.clock.mono();
     loop {
         tokio::time::sleep(look_at.since(watch.clock.mono())).await;
         let asked_at = watch.clock.mono();
@@ -32,9 +32,13 @@ pub(super) async fn run(watch: Watch) {
             .last_sign(name.clone(), invocation, rules.source.clone())
             .await;
         // What cannot be read is no evidence of silence: look again.
-        let Ok(sign) = sign else {
-            look_at = asked_at.after(rules.timeout.get());
-            continue;
+        let sign = match sign {
+            Ok(sign) => sign,
+            Err(error) => {
+                tracing::warn!(agent = %name, %error, "cannot look for a heartbeat");
+                look_at = asked_at.after(rules.timeout.get());
+                continue;
+            }
         };
         watch.board.note(&name, invocation, |vitals| {
             if let Some(at) = sign {
