@@ -171,8 +171,10 @@ fn field_bounds(field: &Field) -> Option<Bounds> {
     Some((least.clone(), most.clone(), Some(before), Some(after)))
 }
 
-/// How a unit's texts become numbers, and numbers texts.
-fn unit_of(unit: &str) -> (fn(&str) -> u64, fn(u64) -> Value) {
+/// Reads a text with a unit, and writes one.
+type Unit = (fn(&str) -> u64, fn(u64) -> Value);
+
+fn unit_of(unit: &str) -> Unit {
     match unit {
         "duration" => (
             |text| {
