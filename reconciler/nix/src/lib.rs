@@ -8,6 +8,10 @@
 
 pub mod bundle;
 pub mod eval;
+mod expression;
+mod hash;
+mod process;
 pub mod profile;
 pub mod profiles;
+pub mod store;
 pub mod store_path;

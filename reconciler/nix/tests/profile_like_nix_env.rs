@@ -6,78 +6,65 @@
 
 #![expect(clippy::unwrap_used, reason = "a fixture fails as its test does")]
 
+mod support;
+
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::{Command, Output},
+    process::Output,
     sync::OnceLock,
 };
 
 use osmoda_core::name::AgentName;
 use osmoda_nix::profile::Profile;
 use proptest::{prelude::*, test_runner::FileFailurePersistence};
-use tempfile::TempDir;
+use support::PrivateNix;
 
 /// Store paths to choose from.
 const PATHS: usize = 3;
 const NAME: &str = "agent-1";
 
-/// A Nix of its own.
-struct PrivateNix {
-    dir: TempDir,
+/// A Nix of its own with something to set.
+struct Ground {
+    nix: PrivateNix,
     paths: Vec<PathBuf>,
 }
 
-impl PrivateNix {
-    /// `None`, and the reason printed, if Nix is not there.
+impl Ground {
     fn get() -> Option<&'static Self> {
-        static NIX: OnceLock<Option<PrivateNix>> = OnceLock::new();
-        NIX.get_or_init(Self::new).as_ref()
-    }
-
-    fn new() -> Option<Self> {
-        let dir = tempfile::tempdir().unwrap();
-        let mut nix = Self {
-            dir,
-            paths: Vec::new(),
+        static GROUND: OnceLock<Option<Ground>> = OnceLock::new();
+        let make = || {
+            let nix = PrivateNix::new()?;
+            let paths = (0..PATHS).map(|index| nix.program(&format!("program-{index}")));
+            let paths = paths.collect();
+            Some(Self { nix, paths })
         };
-        for index in 0..PATHS {
-            let file = nix.dir.path().join(format!("program-{index}"));
-            fs::write(&file, format!("{index}")).unwrap();
-            let added = match nix.command("nix-store").arg("--add").arg(&file).output() {
-                Ok(output) if output.status.success() => output.stdout,
-                other => {
-                    #[expect(clippy::print_stderr, reason = "a skipped test says why")]
-                    {
-                        eprintln!("skipped: nix-store cannot make a store here: {other:?}");
-                    }
-                    return None;
-                }
-            };
-            nix.paths
-                .push(String::from_utf8(added).unwrap().trim().into());
-        }
-        Some(nix)
-    }
-
-    fn command(&self, program: &str) -> Command {
-        let root = self.dir.path();
-        let mut command = Command::new(program);
-        command
-            .env_remove("NIX_REMOTE")
-            .env("HOME", root)
-            .env("NIX_STORE_DIR", root.join("store"))
-            .env("NIX_STATE_DIR", root.join("state"))
-            .env("NIX_LOCALSTATE_DIR", root.join("state"))
-            .env("NIX_LOG_DIR", root.join("log"))
-            .env("NIX_CONF_DIR", root.join("conf"));
-        command
+        GROUND.get_or_init(make).as_ref()
     }
 
     fn env(&self, profile: &Path, args: &[&str]) -> Output {
-        let mut command = self.command("nix-env");
-        command.arg("--profile").arg(profile).args(args);
-        command.output().unwrap()
+        self.nix.env(profile, args)
+    }
+
+    /// As the loop sets a generation: with a root for the collector.
+    fn set(&self, profile: &Profile, path: &Path) -> bool {
+        let target = self.nix.store.dir().parse(path.to_str().unwrap()).unwrap();
+        let root = |link: &Path| {
+            self.nix.store.add_root(link, &target).unwrap();
+            Ok(())
+        };
+        profile.set_after(path, root).is_ok()
+    }
+
+    /// What is a root because of links in `dir`, by the name of the link.
+    fn roots(&self, dir: &Path) -> Vec<String> {
+        let auto = self.nix.store.state_dir().join("gcroots/auto");
+        let mut roots: Vec<String> = links(&auto)
+            .into_iter()
+            .filter_map(|(_, target)| Some(target.strip_prefix(dir).ok()?.to_str()?.to_owned()))
+            .collect();
+        roots.sort();
+        roots
     }
 }
 
@@ -99,7 +86,7 @@ fn operation() -> impl Strategy<Value = Operation> {
 }
 
 /// What nix-env does; whether it agreed to.
-fn theirs(nix: &PrivateNix, profile: &Path, operation: &Operation) -> bool {
+fn theirs(nix: &Ground, profile: &Path, operation: &Operation) -> bool {
     let output = match operation {
         Operation::Set(path) => nix.env(profile, &["--set", nix.paths[*path].to_str().unwrap()]),
         Operation::Rollback => nix.env(profile, &["--rollback"]),
@@ -117,11 +104,11 @@ fn theirs(nix: &PrivateNix, profile: &Path, operation: &Operation) -> bool {
 }
 
 /// What we do; whether we agreed to.
-fn ours(nix: &PrivateNix, profile: &Profile, operation: &Operation) -> bool {
+fn ours(nix: &Ground, profile: &Profile, operation: &Operation) -> bool {
     let generations = profile.list().unwrap();
     let find = |number: u64| generations.iter().find(|g| g.number == number);
     match operation {
-        Operation::Set(path) => profile.set(&nix.paths[*path]).is_ok(),
+        Operation::Set(path) => nix.set(profile, &nix.paths[*path]),
         Operation::Rollback => {
             let active = profile.active().unwrap().map_or(0, |g| g.number);
             let below = generations.iter().rev().find(|g| g.number < active);
@@ -142,8 +129,10 @@ fn ours(nix: &PrivateNix, profile: &Profile, operation: &Operation) -> bool {
 
 /// Every link in a directory and what it points to. (nix-env may leave its lock behind.)
 fn links(dir: &Path) -> Vec<(String, PathBuf)> {
-    let mut links: Vec<_> = fs::read_dir(dir)
-        .unwrap()
+    let Ok(entries) = fs::read_dir(dir) else {
+        return Vec::new();
+    };
+    let mut links: Vec<_> = entries
         .map(|entry| entry.unwrap())
         .filter(|entry| entry.path().is_symlink())
         .map(|entry| {
@@ -156,7 +145,7 @@ fn links(dir: &Path) -> Vec<(String, PathBuf)> {
 }
 
 /// Numbers and the active mark of `nix-env --list-generations`, without the times.
-fn listed(nix: &PrivateNix, profile: &Path) -> Vec<(String, bool)> {
+fn listed(nix: &Ground, profile: &Path) -> Vec<(String, bool)> {
     let output = nix.env(profile, &["--list-generations"]);
     let text = String::from_utf8(output.stdout).unwrap();
     text.lines()
@@ -167,7 +156,7 @@ fn listed(nix: &PrivateNix, profile: &Path) -> Vec<(String, bool)> {
         .collect()
 }
 
-fn agree(nix: &PrivateNix, operations: &[Operation]) -> Result<(), TestCaseError> {
+fn agree(nix: &Ground, operations: &[Operation]) -> Result<(), TestCaseError> {
     let dirs = tempfile::tempdir().unwrap();
     let [their_dir, our_dir] = ["theirs", "ours"].map(|name| dirs.path().join(name));
     fs::create_dir(&their_dir).unwrap();
@@ -182,6 +171,8 @@ fn agree(nix: &PrivateNix, operations: &[Operation]) -> Result<(), TestCaseError
             prop_assert_eq!(we_agreed, they_agreed, "{:?}", operation);
         }
         prop_assert_eq!(links(&our_dir), links(&their_dir), "after {:?}", operation);
+        let [our_roots, their_roots] = [&our_dir, &their_dir].map(|dir| nix.roots(dir));
+        prop_assert_eq!(our_roots, their_roots, "after {:?}", operation);
     }
     prop_assert_eq!(
         listed(nix, &our_dir.join(NAME)),
@@ -202,15 +193,36 @@ proptest! {
     fn the_links_are_those_of_nix_env(
         operations in prop::collection::vec(operation(), 1..14),
     ) {
-        if let Some(nix) = PrivateNix::get() {
+        if let Some(nix) = Ground::get() {
             agree(nix, &operations)?;
         }
     }
 }
 
 #[test]
+fn a_root_has_the_name_that_nix_env_gives_it() {
+    let Some(nix) = Ground::get() else {
+        return;
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let profile = Profile::new(dir.path(), AgentName::new(NAME).unwrap());
+    assert!(theirs(nix, &profile.path(), &Operation::Set(0)));
+    let auto = nix.nix.store.state_dir().join("gcroots/auto");
+    let ours_alone = || {
+        let all = links(&auto).into_iter();
+        all.filter(|(_, target)| target.starts_with(dir.path()))
+            .collect::<Vec<_>>()
+    };
+    let before = ours_alone();
+    assert_eq!(before.len(), 1);
+    fs::remove_file(auto.join(&before[0].0)).unwrap();
+    assert!(ours(nix, &profile, &Operation::Set(0)));
+    assert_eq!(ours_alone(), before);
+}
+
+#[test]
 fn both_may_change_one_profile_in_turn() {
-    let Some(nix) = PrivateNix::get() else {
+    let Some(nix) = Ground::get() else {
         return;
     };
     let dir = tempfile::tempdir().unwrap();

@@ -3,14 +3,21 @@
 
 #![expect(clippy::unwrap_used, reason = "a fixture fails as its test does")]
 
-use std::path::PathBuf;
+mod support;
+
+use std::{
+    ops::ControlFlow,
+    path::{Path, PathBuf},
+};
 
 use osmoda_core::{name::AgentName, observed::Generation};
 use osmoda_nix::{
     bundle::{BundleError, MANIFEST_FILE},
     profile::{Profile, ProfileError},
     profiles::{MemoryProfiles, Profiles, SymlinkProfiles},
+    store::StoreError,
 };
+use support::PrivateNix;
 use tempfile::TempDir;
 
 /// An implementation, and what a person could do behind its back.
@@ -18,6 +25,8 @@ trait Subject {
     fn profiles(&self) -> &dyn Profiles;
     fn damage(&self, generation: &Generation);
     fn switch_from_outside(&self, agent: &AgentName, to: &Generation);
+    /// Has unused bundles removed, where that is somebody else's work.
+    fn collect_garbage(&self) {}
 }
 
 struct Real {
@@ -49,6 +58,46 @@ impl Subject for Real {
         let profile = Profile::new(self.dir.path().join("state/profiles"), agent.clone());
         let target = PathBuf::from(&to.store_path);
         profile.switch_to(to.number, &target).unwrap();
+    }
+}
+
+/// With bundles in a Nix store.
+struct WithNix {
+    nix: PrivateNix,
+    profiles: SymlinkProfiles,
+}
+
+impl WithNix {
+    fn new() -> Option<Self> {
+        let nix = PrivateNix::new()?;
+        let [profile_dir, bundle_dir] =
+            ["state/profiles/osmoda", "bundles"].map(|d| nix.dir.path().join(d));
+        let store = Some(nix.store.clone());
+        let profiles = SymlinkProfiles::open(&profile_dir, &bundle_dir, store).unwrap();
+        Some(Self { nix, profiles })
+    }
+}
+
+impl Subject for WithNix {
+    fn profiles(&self) -> &dyn Profiles {
+        &self.profiles
+    }
+
+    fn damage(&self, generation: &Generation) {
+        let bundle = Path::new(&generation.store_path);
+        self.nix.spoil(bundle, "{\"damaged\":true}");
+    }
+
+    fn switch_from_outside(&self, agent: &AgentName, to: &Generation) {
+        let profile = self.nix.dir.path().join("state/profiles/osmoda");
+        let number = to.number.to_string();
+        let args = ["--switch-generation", &number];
+        let output = self.nix.env(&profile.join(agent.as_str()), &args);
+        assert!(output.status.success(), "{output:?}");
+    }
+
+    fn collect_garbage(&self) {
+        self.nix.collect_garbage();
     }
 }
 
@@ -86,6 +135,9 @@ fn numbers(generations: &[Generation]) -> Vec<u64> {
 fn each(case: impl Fn(&dyn Subject)) {
     case(&Real::new());
     case(&Fake(MemoryProfiles::new()));
+    if let Some(with_nix) = WithNix::new() {
+        case(&with_nix);
+    }
 }
 
 #[test]
@@ -148,6 +200,7 @@ fn the_same_manifest_of_two_agents_is_two_bundles() {
         assert_ne!(a.store_path, b.store_path);
         assert_eq!(profiles.agents().unwrap(), [agent("a"), agent("b")]);
         profiles.remove(&agent("a")).unwrap();
+        subject.collect_garbage();
         assert!(profiles.manifest(&a).is_err());
         assert_eq!(profiles.manifest(&b).unwrap(), "same");
         assert_eq!(profiles.agents().unwrap(), [agent("b")]);
@@ -221,6 +274,7 @@ fn pruning_keeps_the_newest_the_active_and_the_protected() {
         assert_eq!(profiles.prune(&a, 2, &[3, 99]).unwrap(), [2, 4]);
         assert_eq!(numbers(&profiles.list(&a).unwrap()), [1, 3, 5, 6]);
         assert!(profiles.prune(&a, 2, &[3]).unwrap().is_empty());
+        subject.collect_garbage();
         assert!(profiles.manifest(&made[1]).is_err());
         assert_eq!(profiles.manifest(&made[2]).unwrap(), "3");
         assert_eq!(profiles.prune(&a, 0, &[]).unwrap(), [3, 5, 6]);
@@ -230,11 +284,59 @@ fn pruning_keeps_the_newest_the_active_and_the_protected() {
 }
 
 #[test]
+fn preparing_changes_no_generation_and_gives_what_is_then_activated() {
+    each(|subject| {
+        let profiles = subject.profiles();
+        let a = agent("a");
+        let prepared = profiles.prepare(&a, "one").unwrap();
+        assert_eq!(profiles.prepare(&a, "one").unwrap(), prepared);
+        assert!(profiles.list(&a).unwrap().is_empty());
+        let made = deploy(profiles, "a", &["one"]).remove(0);
+        assert_eq!(made.store_path, prepared);
+        profiles.check(&made).unwrap();
+    });
+}
+
+#[test]
+fn damage_is_the_answer_of_a_verification() {
+    each(|subject| {
+        let profiles = subject.profiles();
+        let made = deploy(profiles, "a", &["one", "two"]);
+        let watch = |_| ControlFlow::Continue(());
+        let verified = profiles.verify(&made[0], &watch).unwrap();
+        assert_eq!((verified.paths, verified.damage.len()), (1, 0));
+        subject.damage(&made[0]);
+        assert!(profiles.check(&made[0]).is_err());
+        let verified = profiles.verify(&made[0], &watch).unwrap();
+        assert_eq!(verified.damage.len(), 1);
+        assert_eq!(verified.damage[0].path, made[0].store_path);
+        assert!(profiles.verify(&made[1], &watch).unwrap().damage.is_empty());
+    });
+}
+
+#[test]
+fn a_cancelled_verification_says_so() {
+    each(|subject| {
+        let made = deploy(subject.profiles(), "a", &["one"]).remove(0);
+        let cancelled = subject
+            .profiles()
+            .verify(&made, &|_| ControlFlow::Break(()));
+        assert!(matches!(
+            cancelled,
+            Err(ProfileError::Bundle(BundleError::Store(
+                StoreError::Cancelled { .. }
+            )))
+        ));
+    });
+}
+
+#[test]
 fn a_bundle_stays_while_any_generation_refers_to_it() {
     each(|subject| {
         let profiles = subject.profiles();
         let made = deploy(profiles, "a", &["one", "two", "one"]);
         assert_eq!(profiles.prune(&agent("a"), 2, &[]).unwrap(), [1]);
+        subject.collect_garbage();
         assert_eq!(profiles.manifest(&made[2]).unwrap(), "one");
     });
 }
@@ -247,6 +349,7 @@ fn a_removed_agent_begins_anew() {
         let made = deploy(profiles, "a", &["one", "two"]);
         profiles.remove(&a).unwrap();
         profiles.remove(&a).unwrap();
+        subject.collect_garbage();
         assert_eq!(profiles.active(&a).unwrap(), None);
         assert!(profiles.manifest(&made[1]).is_err());
         assert_eq!(numbers(&deploy(profiles, "a", &["two"])), [1]);

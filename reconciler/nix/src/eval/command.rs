@@ -208,16 +208,7 @@ fn quoted(path: &Path) -> Result<String, EvalError> {
         what: path.display().to_string(),
         source: std::io::Error::new(std::io::ErrorKind::InvalidFilename, "not valid UTF-8"),
     })?;
-    let mut quoted = String::with_capacity(text.len() + 2);
-    quoted.push('"');
-    for c in text.chars() {
-        if matches!(c, '"' | '\\' | '$') {
-            quoted.push('\\');
-        }
-        quoted.push(c);
-    }
-    quoted.push('"');
-    Ok(quoted)
+    Ok(crate::expression::string(text))
 }
 
 /// Whether a file of that name in a directory of specs is a Nix spec.
@@ -229,12 +220,6 @@ pub(super) fn is_spec_name(name: &OsStr) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_path_cannot_break_out_of_its_string() {
-        let shown = quoted(Path::new("/a\"b\\c${d}\n")).unwrap();
-        assert_eq!(shown, "\"/a\\\"b\\\\c\\${d}\n\"");
-    }
 
     #[test]
     fn hidden_and_underscored_files_are_not_specs() {

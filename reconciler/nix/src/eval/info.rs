@@ -2,10 +2,8 @@
 
 use std::time::Duration;
 
-use super::{
-    EvalOptions, command,
-    process::{self, Limits},
-};
+use super::{EvalOptions, command};
+use crate::process::{self, Limits};
 
 /// Time for `nix --version`.
 const VERSION_TIMEOUT: Duration = Duration::from_secs(10);

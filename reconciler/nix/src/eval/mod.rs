@@ -13,7 +13,6 @@ mod error;
 mod flake;
 mod info;
 mod position;
-mod process;
 mod stderr;
 mod tree;
 
@@ -30,11 +29,8 @@ use osmoda_core::spec::tree::Tree;
 
 pub use self::error::{Diagnostic, EvalError};
 pub use self::info::NixInfo;
-use self::{
-    position::Source,
-    process::{Limits, RunError},
-    tree::Walk,
-};
+use self::{position::Source, tree::Walk};
+use crate::process::{self, Limits, RunError};
 
 /// Default of [`EvalOptions::timeout`]. An evaluation of nixpkgs takes a few seconds.
 pub const TIMEOUT: Duration = Duration::from_secs(60);

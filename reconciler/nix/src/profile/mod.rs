@@ -98,6 +98,21 @@ impl Profile {
     /// Any [`ProfileError`] but those of a missing or active generation; the profile is then as
     /// before, but may have a new generation that is not active.
     pub fn set(&self, target: &Path) -> Result<Generation, ProfileError> {
+        self.set_after(target, |_| Ok(()))
+    }
+
+    /// As [`Profile::set`], but with the generation's link in place and before it is made active,
+    /// `prepare` is called with that link: to make it a root, and to see that the target is
+    /// still there. The lock is held meanwhile.
+    ///
+    /// # Errors
+    /// As [`Profile::set`], and what `prepare` gives; a link that was made for this is then
+    /// removed again.
+    pub fn set_after(
+        &self,
+        target: &Path,
+        prepare: impl FnOnce(&Path) -> Result<(), ProfileError>,
+    ) -> Result<Generation, ProfileError> {
         let store_path = target
             .to_str()
             .filter(|_| target.is_absolute())
@@ -106,23 +121,35 @@ impl Profile {
                 target: target.to_path_buf(),
             })?;
         let _lock = self.lock()?;
-        for _ in 0..SET_TRIES {
-            let highest = self.list()?.pop();
-            if let Some(highest) = highest.filter(|highest| highest.store_path == store_path) {
-                self.point_to(highest.number)?;
-                return Ok(highest);
+        let highest = self.list()?.pop();
+        let (number, is_new) = match highest.filter(|highest| highest.store_path == store_path) {
+            Some(highest) => (highest.number, false),
+            None => (self.make_link(target)?, true),
+        };
+        let link = self.link(number);
+        if let Err(error) = prepare(&link) {
+            if is_new {
+                fs::remove_file(&link).map_err(failed("remove", &link))?;
             }
+            return Err(error);
+        }
+        self.point_to(number)?;
+        Ok(Generation {
+            number,
+            store_path: store_path.to_owned(),
+        })
+    }
+
+    /// Makes the link of a new generation and gives its number. The lock must be held.
+    fn make_link(&self, target: &Path) -> Result<u64, ProfileError> {
+        for _ in 0..SET_TRIES {
             let number = self.next_number()?;
             let link = self.link(number);
             match symlink(target, &link) {
                 Ok(()) => {
                     // The number before what refers to it.
                     sync_directory(&self.dir)?;
-                    self.point_to(number)?;
-                    return Ok(Generation {
-                        number,
-                        store_path: store_path.to_owned(),
-                    });
+                    return Ok(number);
                 }
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(failed("create", &link)(error)),

@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     io,
+    ops::ControlFlow,
     path::{Path, PathBuf},
     sync::{Mutex, MutexGuard, PoisonError},
 };
@@ -13,6 +14,7 @@ use super::{Profiles, superfluous};
 use crate::{
     bundle::{BundleError, bundle_path},
     profile::ProfileError,
+    store::{Damage, Fault, Progress, StoreError, Verified, Watch},
 };
 
 /// Where bundles pretend to be.
@@ -106,7 +108,11 @@ impl State {
         if store_path.starts_with(&format!("{BUNDLES}/{found}-")) {
             Ok(manifest)
         } else {
-            Err(BundleError::Damaged { path, found })
+            Err(BundleError::Damaged {
+                path,
+                why: format!("its digest is {found}"),
+                repair: "deploy it again".to_owned(),
+            })
         }
     }
 
@@ -172,6 +178,19 @@ impl Profiles for MemoryProfiles {
         Ok(state.profiles.get(agent).map_or(Vec::new(), Entries::list))
     }
 
+    fn prepare(&self, agent: &AgentName, manifest: &str) -> Result<String, ProfileError> {
+        let path = bundle_path(Path::new(BUNDLES), agent, manifest);
+        let mut state = self.change(&path)?;
+        let store_path = path.display().to_string();
+        if state.bundles.contains_key(&store_path) {
+            state.read(&store_path)?;
+        } else {
+            let manifest = manifest.to_owned();
+            state.bundles.insert(store_path.clone(), manifest);
+        }
+        Ok(store_path)
+    }
+
     fn activate(&self, agent: &AgentName, manifest: &str) -> Result<Generation, ProfileError> {
         let path = bundle_path(Path::new(BUNDLES), agent, manifest);
         let mut state = self.change(&path)?;
@@ -191,6 +210,42 @@ impl Profiles for MemoryProfiles {
 
     fn manifest(&self, generation: &Generation) -> Result<String, ProfileError> {
         Ok(self.state().read(&generation.store_path)?.to_owned())
+    }
+
+    fn check(&self, generation: &Generation) -> Result<(), ProfileError> {
+        Ok(self.state().read(&generation.store_path).map(drop)?)
+    }
+
+    fn verify(&self, generation: &Generation, watch: &Watch<'_>) -> Result<Verified, ProfileError> {
+        let mut verified = Verified {
+            paths: 1,
+            ..Verified::default()
+        };
+        let path = &generation.store_path;
+        match self.state().bundles.get(path) {
+            None => verified.damage = vec![Damage::new(path.clone(), Fault::Invalid)],
+            Some(manifest) => {
+                verified.bytes = manifest.len() as u64;
+                let found = Digest::of(manifest.as_bytes());
+                if !path.starts_with(&format!("{BUNDLES}/{found}-")) {
+                    let why = "its digest has changed".to_owned();
+                    verified.damage = vec![Damage::new(path.clone(), Fault::Unreadable(why))];
+                }
+            }
+        }
+        let progress = Progress {
+            paths: 1,
+            paths_total: 1,
+            bytes: verified.bytes,
+            bytes_total: verified.bytes,
+        };
+        match watch(progress) {
+            ControlFlow::Continue(()) => Ok(verified),
+            ControlFlow::Break(()) => {
+                let path = path.clone();
+                Err(BundleError::Store(StoreError::Cancelled { path }).into())
+            }
+        }
     }
 
     fn switch(&self, agent: &AgentName, to: &Generation) -> Result<(), ProfileError> {

@@ -1,8 +1,9 @@
 //! What the reconcile loop needs of generations: to know them, switch them, and make new ones.
 //!
 //! [`Profiles`] is the edge. [`SymlinkProfiles`] is real: links as Nix lays them out
-//! ([`crate::profile`]) to bundles named by their digest ([`crate::bundle`]). [`MemoryProfiles`]
-//! is for simulations. One conformance test (tests/profiles.rs) holds both to the same rules.
+//! ([`crate::profile`]) to bundles ([`crate::bundle`]) in the Nix store, or without one in a
+//! directory. [`MemoryProfiles`] is for simulations. One conformance test (tests/profiles.rs)
+//! holds all of them to the same rules.
 
 mod memory;
 mod symlink;
@@ -10,7 +11,10 @@ mod symlink;
 use osmoda_core::{name::AgentName, observed::Generation};
 
 pub use self::{memory::MemoryProfiles, symlink::SymlinkProfiles};
-use crate::profile::ProfileError;
+use crate::{
+    profile::ProfileError,
+    store::{Verified, Watch},
+};
 
 /// The generations of all agents of one node.
 ///
@@ -20,7 +24,9 @@ use crate::profile::ProfileError;
 /// - the active generation is never deleted but by [`Profiles::remove`];
 /// - a bundle is there as long as a generation refers to it, and is never used damaged.
 ///
-/// Blocking: each call reads and writes a few links and syncs them.
+/// Blocking: each call reads and writes a few links and syncs them, but [`Profiles::prepare`]
+/// may have to fetch, for up to [`crate::store::REALISE_TIMEOUT`], and [`Profiles::verify`] reads
+/// all that an agent needs.
 pub trait Profiles: Send + Sync + 'static {
     /// The active generation as it is now, whoever made it so; `None` if there is none.
     ///
@@ -34,7 +40,16 @@ pub trait Profiles: Send + Sync + 'static {
     /// [`ProfileError`] if they could not be read.
     fn list(&self, agent: &AgentName) -> Result<Vec<Generation>, ProfileError>;
 
-    /// Writes the manifest's bundle and makes it the active generation: the one that is active
+    /// Writes the manifest's bundle, so that [`Profiles::activate`] of the same manifest is a
+    /// matter of milliseconds: what the manifest needs of the Nix store and is not there is
+    /// fetched (phase Progressing, reason Building). No generation changes. Gives the bundle's
+    /// path.
+    ///
+    /// # Errors
+    /// [`ProfileError::Bundle`]; retryable if what is missing may be had later.
+    fn prepare(&self, agent: &AgentName, manifest: &str) -> Result<String, ProfileError>;
+
+    /// Writes the manifest's bundle, as [`Profiles::prepare`] does, and makes it the active generation: the one that is active
     /// if it already is that, the highest if that is it, otherwise a new one.
     ///
     /// # Errors
@@ -47,7 +62,22 @@ pub trait Profiles: Send + Sync + 'static {
     /// [`ProfileError::Bundle`] if its bundle is gone or damaged.
     fn manifest(&self, generation: &Generation) -> Result<String, ProfileError>;
 
-    /// Makes a recorded generation active, after its bundle was verified.
+    /// Whether an agent may be started from a generation: its bundle is there, valid, what its
+    /// name says, not known to be damaged, and what it names is there. To be asked before each
+    /// start; milliseconds.
+    ///
+    /// # Errors
+    /// [`ProfileError::Bundle`] says what is wrong and how to repair it.
+    fn check(&self, generation: &Generation) -> Result<(), ProfileError>;
+
+    /// Hashes all that a generation needs. What is found damaged is refused by every other call
+    /// until it is found whole; the damage found is the answer, not an error.
+    ///
+    /// # Errors
+    /// [`ProfileError::Bundle`] if it could not be done, or `watch` cancelled it.
+    fn verify(&self, generation: &Generation, watch: &Watch<'_>) -> Result<Verified, ProfileError>;
+
+    /// Makes a recorded generation active, after [`Profiles::check`].
     ///
     /// # Errors
     /// [`ProfileError::NoSuchGeneration`], [`ProfileError::TargetChanged`] if the number now

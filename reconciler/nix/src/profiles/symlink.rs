@@ -1,4 +1,4 @@
-//! Profiles as Nix lays them out, with bundles below the state directory.
+//! Profiles as Nix lays them out, with bundles in the Nix store or below the state directory.
 
 use std::{
     collections::BTreeSet,
@@ -12,8 +12,9 @@ use osmoda_core::{name::AgentName, observed::Generation};
 
 use super::{Profiles, superfluous};
 use crate::{
-    bundle::{self, read_bundle, verify_bundle, write_bundle},
+    bundle::Bundles,
     profile::{Profile, ProfileError, profiles_in},
+    store::{NixStore, Verified, Watch},
 };
 
 /// The real [`Profiles`]. One daemon owns a bundle directory; the profiles may be changed by
@@ -21,7 +22,7 @@ use crate::{
 #[derive(Debug)]
 pub struct SymlinkProfiles {
     profile_dir: PathBuf,
-    bundle_dir: PathBuf,
+    bundles: Bundles,
     /// Held from the writing of a bundle until a generation refers to it, and while bundles
     /// without a generation are removed.
     writing: Mutex<()>,
@@ -34,9 +35,22 @@ impl SymlinkProfiles {
     /// # Errors
     /// [`ProfileError::Io`] if they cannot be.
     pub fn new(profile_dir: &Path, bundle_dir: &Path) -> Result<Self, ProfileError> {
+        Self::open(profile_dir, bundle_dir, None)
+    }
+
+    /// As [`SymlinkProfiles::new`], but new bundles are made in `store`, if there is one. Those
+    /// in `bundle_dir` stay usable.
+    ///
+    /// # Errors
+    /// As [`SymlinkProfiles::new`]. The store is not asked: [`NixStore::probe`] does that.
+    pub fn open(
+        profile_dir: &Path,
+        bundle_dir: &Path,
+        store: Option<NixStore>,
+    ) -> Result<Self, ProfileError> {
         Ok(Self {
             profile_dir: directory(profile_dir, 0o755)?,
-            bundle_dir: directory(bundle_dir, 0o700)?,
+            bundles: Bundles::new(directory(bundle_dir, 0o700)?, store),
             writing: Mutex::new(()),
         })
     }
@@ -50,6 +64,12 @@ impl SymlinkProfiles {
         self.writing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// As [`Self::writing`] if new bundles are swept. Those in a store are not, and to make one
+    /// may take long: no agent waits for another's.
+    fn writing_to_directory(&self) -> Option<MutexGuard<'_, ()>> {
+        (!self.bundles.are_in_store()).then(|| self.writing())
+    }
+
     /// Removes the agent's bundles that none of its generations refers to. `writing` is held.
     fn sweep(&self, agent: &AgentName) -> Result<(), ProfileError> {
         let used: BTreeSet<PathBuf> = self
@@ -57,8 +77,7 @@ impl SymlinkProfiles {
             .into_iter()
             .map(|generation| generation.store_path.into())
             .collect();
-        bundle::remove_unused(&self.bundle_dir, agent, |path| used.contains(path))?;
-        Ok(())
+        Ok(self.bundles.sweep(agent, |path| used.contains(path))?)
     }
 }
 
@@ -86,18 +105,36 @@ impl Profiles for SymlinkProfiles {
         self.profile(agent).list()
     }
 
+    fn prepare(&self, agent: &AgentName, manifest: &str) -> Result<String, ProfileError> {
+        let _writing = self.writing_to_directory();
+        let path = self.bundles.write(agent, manifest)?;
+        Ok(path.display().to_string())
+    }
+
     fn activate(&self, agent: &AgentName, manifest: &str) -> Result<Generation, ProfileError> {
-        let _writing = self.writing();
-        let path = write_bundle(&self.bundle_dir, agent, manifest)?;
+        let _writing = self.writing_to_directory();
+        let path = self.bundles.write(agent, manifest)?;
         let profile = self.profile(agent);
         match profile.active()? {
             Some(active) if Path::new(&active.store_path) == path => Ok(active),
-            _ => profile.set(&path),
+            _ => profile.set_after(&path, |link| {
+                Ok(self.bundles.protect(agent, manifest, link, &path)?)
+            }),
         }
     }
 
     fn manifest(&self, generation: &Generation) -> Result<String, ProfileError> {
-        Ok(read_bundle(Path::new(&generation.store_path))?)
+        Ok(self.bundles.read(Path::new(&generation.store_path))?)
+    }
+
+    fn check(&self, generation: &Generation) -> Result<(), ProfileError> {
+        Ok(self.bundles.check(Path::new(&generation.store_path))?)
+    }
+
+    fn verify(&self, generation: &Generation, watch: &Watch<'_>) -> Result<Verified, ProfileError> {
+        Ok(self
+            .bundles
+            .verify(Path::new(&generation.store_path), watch)?)
     }
 
     fn switch(&self, agent: &AgentName, to: &Generation) -> Result<(), ProfileError> {
@@ -105,7 +142,7 @@ impl Profiles for SymlinkProfiles {
         let profile = self.profile(agent);
         // Of a generation that is not there, its missing bundle is not the news.
         if profile.list()?.contains(to) {
-            verify_bundle(path)?;
+            self.bundles.check(path)?;
         }
         profile.switch_to(to.number, path)
     }

@@ -24,7 +24,7 @@ const STDERR_KEPT: usize = 128 << 10;
 
 /// Bounds of one command.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Limits {
+pub(crate) struct Limits {
     /// From start to the end of its output.
     pub timeout: Duration,
     /// Bytes of stdout.
@@ -35,7 +35,7 @@ pub(super) struct Limits {
 
 /// A command that ended by itself.
 #[derive(Debug)]
-pub(super) struct Finished {
+pub(crate) struct Finished {
     pub status: ExitStatus,
     pub stdout: Vec<u8>,
     pub stderr: Vec<u8>,
@@ -43,7 +43,7 @@ pub(super) struct Finished {
 
 /// Why there is no [`Finished`].
 #[derive(Debug)]
-pub(super) enum RunError {
+pub(crate) enum RunError {
     Spawn(io::Error),
     Timeout,
     TooLarge,
@@ -51,7 +51,7 @@ pub(super) enum RunError {
 }
 
 /// Runs `command` to its end.
-pub(super) fn run(command: &mut Command, limits: Limits) -> Result<Finished, RunError> {
+pub(crate) fn run(command: &mut Command, limits: Limits) -> Result<Finished, RunError> {
     let deadline = Instant::now() + limits.timeout;
     let child = command
         .process_group(0)

@@ -10,69 +10,19 @@
 
 use std::{
     fs::{self, DirBuilder, File},
-    io::{self, Read as _, Write as _},
+    io::{self, Write as _},
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
 };
 
 use osmoda_core::{digest::Digest, name::AgentName};
 
-use crate::store_path::StorePath;
+use super::{BundleError, MANIFEST_FILE, MANIFEST_MAX, read_limited, text};
 
-/// The file in a bundle.
-pub const MANIFEST_FILE: &str = "manifest.json";
-/// Most bytes of a manifest.
-pub const MANIFEST_MAX: usize = 4 << 20;
 /// How the name of a bundle begins that is not whole yet.
 const UNFINISHED: &str = ".unfinished-";
 /// Hexadecimal digits of a SHA-256 digest.
 const HEX_DIGITS: usize = 64;
-
-/// Why a bundle cannot be written or used.
-#[derive(Debug, thiserror::Error)]
-pub enum BundleError {
-    /// A file could not be read or written.
-    #[error("cannot {operation} {path}")]
-    Io {
-        /// What was tried.
-        operation: &'static str,
-        /// On what.
-        path: PathBuf,
-        /// Why it failed.
-        #[source]
-        source: io::Error,
-    },
-    /// The content is not what the name says.
-    #[error(
-        "the bundle {path} is damaged: the digest of its {MANIFEST_FILE} is {found}; remove the \
-         directory, and the next deployment of that manifest writes it anew"
-    )]
-    Damaged {
-        /// The bundle.
-        path: PathBuf,
-        /// Digest of what is there.
-        found: Digest,
-    },
-    /// The path is neither named like a bundle nor in the Nix store.
-    #[error("{0} is not a bundle")]
-    NotABundle(PathBuf),
-    /// The manifest is too large.
-    #[error("the manifest of {path} has more than {MANIFEST_MAX} bytes")]
-    TooLarge {
-        /// The bundle.
-        path: PathBuf,
-    },
-    /// The manifest is not text.
-    #[error("the manifest of {0} is not UTF-8")]
-    NotText(PathBuf),
-}
-
-impl BundleError {
-    /// Whether trying again later can help without a person's doing.
-    pub fn is_retryable(&self) -> bool {
-        matches!(self, Self::Io { .. })
-    }
-}
 
 /// Where the bundle of `manifest` is, or would be, below `root`.
 pub fn bundle_path(root: &Path, name: &AgentName, manifest: &str) -> PathBuf {
@@ -117,33 +67,24 @@ pub fn write_bundle(root: &Path, name: &AgentName, manifest: &str) -> Result<Pat
     Ok(path)
 }
 
-/// The manifest of a bundle, verified against the bundle's name. A bundle in the Nix store is
-/// taken as it is: its content is what Nix vouches for.
+/// The manifest of a bundle, verified against the bundle's name.
 ///
 /// # Errors
 /// [`BundleError`] if it cannot be read, is no bundle, or is damaged.
 pub fn read_bundle(path: &Path) -> Result<String, BundleError> {
-    let expected = match digest_of_name(path) {
-        Some(digest) => Some(digest),
-        None if path.to_str().is_some_and(|p| StorePath::parse(p).is_ok()) => None,
-        None => return Err(BundleError::NotABundle(path.to_path_buf())),
-    };
-    let file = path.join(MANIFEST_FILE);
-    let mut bytes = Vec::new();
-    let limit = MANIFEST_MAX as u64 + 1;
-    File::open(&file)
-        .and_then(|f| f.take(limit).read_to_end(&mut bytes))
-        .map_err(failed("read", &file))?;
-    if bytes.len() > MANIFEST_MAX {
-        let path = path.to_path_buf();
-        return Err(BundleError::TooLarge { path });
+    let expected =
+        digest_of_name(path).ok_or_else(|| BundleError::NotABundle(path.to_path_buf()))?;
+    let manifest = read_limited(path, &path.join(MANIFEST_FILE))?;
+    let found = Digest::of(&manifest);
+    if expected == found {
+        return text(path, manifest);
     }
-    let found = Digest::of(&bytes);
-    if expected.is_some_and(|expected| expected != found) {
-        let path = path.to_path_buf();
-        return Err(BundleError::Damaged { path, found });
-    }
-    String::from_utf8(bytes).map_err(|_| BundleError::NotText(path.to_path_buf()))
+    Err(BundleError::Damaged {
+        path: path.to_path_buf(),
+        why: format!("the digest of its {MANIFEST_FILE} is {found}"),
+        repair: "remove the directory, and the next deployment of that manifest writes it anew"
+            .to_owned(),
+    })
 }
 
 /// Checks that a bundle is there and is what its name says.
