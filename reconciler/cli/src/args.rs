@@ -92,6 +92,8 @@ pub enum Command {
     /// Read and verify the audit ledger, without a daemon
     #[command(subcommand)]
     Ledger(Ledger),
+    /// Check this host: runtime, cgroups, Nix, permissions, disk, clock, ledger; without a daemon
+    Doctor(Doctor),
     /// Print a completion script for a shell
     Completions {
         /// Which shell
@@ -301,6 +303,23 @@ pub struct Resume {
     /// Which one [default: the pause of all]
     #[arg(value_parser = agent_name)]
     pub agent: Option<AgentName>,
+    /// In which format.
+    #[command(flatten)]
+    pub output: Output,
+}
+
+/// Flags of `doctor`.
+#[derive(Debug, Args)]
+pub struct Doctor {
+    /// Directory, file or FLAKE#attr [default: /etc/osmoda/agents, or ./specs for users]
+    #[arg(env = "OSMODA_SPECS", hide_env = true)]
+    pub specs: Option<String>,
+    /// What `pkgs` and `lib` of .nix specs come from
+    #[arg(long, value_name = "DIR", env = "OSMODA_NIXPKGS", hide_env = true)]
+    pub nixpkgs: Option<PathBuf>,
+    /// The ledger's file [default: STATE_DIR/ledger.db]
+    #[arg(long, value_name = "FILE", env = "OSMODA_LEDGER", hide_env = true)]
+    pub ledger: Option<PathBuf>,
     /// In which format.
     #[command(flatten)]
     pub output: Output,

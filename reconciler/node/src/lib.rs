@@ -6,6 +6,7 @@
 pub mod api;
 pub mod daemon;
 pub mod detect;
+pub mod doctor;
 pub mod error;
 pub mod handle;
 pub mod paths;

@@ -2,6 +2,7 @@
 
 mod act;
 mod describe;
+mod doctor;
 mod events;
 mod follow;
 mod ledger;
@@ -38,6 +39,7 @@ pub fn run(cli: Cli) -> Outcome {
         Command::Render(args) => specs::render(&args),
         Command::New(args) => new::new(&args),
         Command::Ledger(command) => ledger::ledger(&global, command),
+        Command::Doctor(args) => doctor::doctor(&global, &args),
         Command::Completions { shell } => completions(shell),
         Command::Man => man(),
         Command::Plan(args) => plan::plan(&global, &args),

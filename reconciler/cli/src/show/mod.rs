@@ -3,6 +3,7 @@
 pub mod audit;
 pub mod describe;
 pub mod diff;
+pub mod doctor;
 pub mod events;
 pub mod ledger;
 pub mod page;
