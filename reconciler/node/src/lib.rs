@@ -3,6 +3,7 @@
 //! Where to start: [`reconcile`] is the loop; [`daemon`] puts it together with the real
 //! runtime, ledger, profiles, spec watch and API; [`handle`] is how others speak to it.
 
+pub mod anchors;
 pub mod api;
 pub mod daemon;
 pub mod detect;
@@ -12,3 +13,4 @@ pub mod handle;
 pub mod paths;
 pub mod reconcile;
 pub mod specs;
+pub mod witness;

@@ -1,6 +1,9 @@
 //! `osmoda status`: a table of agents and a line about the node.
 
-use osmoda_node::api::types::{AgentList, AgentObject, NodeStatus};
+use osmoda_node::{
+    anchors::AnchorStatus,
+    api::types::{AgentList, AgentObject, LedgerStatus, NodeStatus},
+};
 
 use super::{age, one_line, or_dash, table};
 
@@ -75,6 +78,7 @@ fn node(node: &NodeStatus) -> String {
         };
         text.push_str(&format!("all agents are paused: {}\n", one_line(why)));
     }
+    text.push_str(&anchors(&node.ledger));
     if let Some(why) = &node.ledger.degraded {
         let sentence = "entries cannot be written at the moment and wait in memory";
         text.push_str(&format!(
@@ -83,6 +87,27 @@ fn node(node: &NodeStatus) -> String {
         ));
     }
     text
+}
+
+/// How far each anchor has come; nothing on a node that has none.
+fn anchors(ledger: &LedgerStatus) -> String {
+    let line = |anchor: &AnchorStatus| {
+        let reached = match anchor.size {
+            Some(size) => format!("{size} entries"),
+            None => "nothing yet".to_owned(),
+        };
+        let state = match (&anchor.reason, anchor.fork) {
+            (None, _) => String::new(),
+            (Some(reason), true) => format!("; IT HOLDS ANOTHER HISTORY: {}", one_line(reason)),
+            (Some(reason), false) => format!("; failing: {}", one_line(reason)),
+        };
+        format!("anchor {}: {reached}{state}\n", one_line(&anchor.name))
+    };
+    let lines: String = ledger.anchors.iter().map(line).collect();
+    match (lines.is_empty(), ledger.unanchored) {
+        (true, _) | (false, 0) => lines,
+        (false, tail) => format!("{lines}not anchored yet: the last {tail} entries\n"),
+    }
 }
 
 /// What should not go unnoticed: refused specs, and fields that do nothing.
@@ -155,6 +180,34 @@ invalid spec specs/bad.nix: 3:1: unknown field (and 1 more); the last valid one 
 not enforced, researcher: heartbeat, probes.liveness
 ";
         assert_eq!(status(&list()), expected);
+    }
+
+    #[test]
+    fn anchors_say_how_far_they_are_and_what_is_wrong() {
+        let anchor = |name: &str, size, reason: Option<&str>, fork| AnchorStatus {
+            name: name.to_owned(),
+            size,
+            at: None,
+            failing_since: None,
+            reason: reason.map(str::to_owned),
+            fork,
+            failures: 0,
+        };
+        let mut list = list();
+        let ledger = &mut list.node.ledger;
+        ledger.unanchored = 2;
+        ledger.anchors = vec![
+            anchor("directory /mnt/a", Some(40), None, false),
+            anchor("witness w at http://w", None, Some("no answer"), false),
+            anchor("webhook /run/url", Some(7), Some("it was cut"), true),
+        ];
+        let expected = "\
+anchor directory /mnt/a: 40 entries
+anchor witness w at http://w: nothing yet; failing: no answer
+anchor webhook /run/url: 7 entries; IT HOLDS ANOTHER HISTORY: it was cut
+not anchored yet: the last 2 entries
+";
+        assert_eq!(anchors(&list.node.ledger), expected);
     }
 
     #[test]

@@ -35,7 +35,6 @@ const NODE: Rows<Node> = &[
     ("ledger.checkpointEvery", |node| {
         node.ledger.checkpoint_every != LedgerSettings::default().checkpoint_every
     }),
-    ("ledger.anchors", |node| !node.ledger.anchors.is_empty()),
     ("listen.metrics", |node| node.metrics.is_some()),
 ];
 

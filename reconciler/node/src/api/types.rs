@@ -9,6 +9,8 @@ use osmoda_core::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::anchors::AnchorStatus;
+
 /// Every agent, and the node they run on: `osmoda status -o json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -190,6 +192,12 @@ pub struct LedgerStatus {
     pub chain: String,
     /// Why entries cannot be written at the moment; they are kept and follow.
     pub degraded: Option<String>,
+    /// Entries that nothing outside this machine vouches for.
+    #[serde(default)]
+    pub unanchored: u64,
+    /// What carries checkpoints away from the machine.
+    #[serde(default)]
+    pub anchors: Vec<AnchorStatus>,
 }
 
 /// Desired against observed: `osmoda status --diff -o json`.

@@ -1,8 +1,12 @@
 //! The real ledger behind the loop's trait.
 
-use std::{collections::BTreeMap, sync::Mutex};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+};
 
 use crate::{
+    anchors::{AnchorStatus, Board},
     error::chain,
     handle::SpecsRead,
     reconcile::journal::{Journal, StoredEntry},
@@ -26,13 +30,18 @@ pub fn cadence(specs: &SpecsRead) -> Cadence {
 pub struct LedgerJournal {
     ledger: Ledger,
     reader: Mutex<Reader>,
+    anchors: Arc<Board>,
 }
 
 impl LedgerJournal {
     /// Opens the connection.
-    pub fn open(ledger: Ledger) -> Result<Self, osmoda_ledger::ReadError> {
+    pub fn open(ledger: Ledger, anchors: Arc<Board>) -> Result<Self, osmoda_ledger::ReadError> {
         let reader = Mutex::new(ledger.reader()?);
-        Ok(Self { ledger, reader })
+        Ok(Self {
+            ledger,
+            reader,
+            anchors,
+        })
     }
 
     fn read<T>(
@@ -79,5 +88,9 @@ impl Journal for LedgerJournal {
 
     fn head(&self) -> Head {
         self.ledger.head()
+    }
+
+    fn anchors(&self) -> Vec<AnchorStatus> {
+        self.anchors.all()
     }
 }

@@ -38,6 +38,7 @@ use self::{
     systemd::ServiceManager,
 };
 use crate::{
+    anchors::Anchors,
     api::{self, ApiOptions, Authorizer, Listener},
     detect::{
         notify::{self, Notify, socket::NotifySocket},
@@ -179,6 +180,7 @@ async fn serve(options: DaemonOptions) -> Result<Ending, DaemonError> {
     let name = node_name(&first);
     let scrubber = Arc::new(Scrubber::new());
     let ledger = open_ledger(&options, &name, &clock, &scrubber, ledger::cadence(&first))?;
+    let anchors = Anchors::new(ledger.clone(), Arc::clone(&clock));
     let runtime = Arc::new(open_runtime(paths, &clock, &scrubber)?);
     // Before anything else: what agents say while this daemon begins waits there.
     let notifications = NotifySocket::bind(&paths.notify()).map_err(|error| {
@@ -199,7 +201,7 @@ async fn serve(options: DaemonOptions) -> Result<Ending, DaemonError> {
     let edges = Edges {
         runtime: Arc::clone(&runtime),
         profiles: Arc::new(profiles),
-        journal: LedgerJournal::open(ledger.clone())
+        journal: LedgerJournal::open(ledger.clone(), anchors.board())
             .map_err(|error| DaemonError::system("cannot read the ledger", error))?,
         senses: Arc::new(RealSenses::new(Arc::clone(&runtime), Arc::clone(&clock))),
         clock: Arc::clone(&clock),
@@ -223,6 +225,7 @@ async fn serve(options: DaemonOptions) -> Result<Ending, DaemonError> {
         load: options.load,
         handle: handle.clone(),
         authorizer: authorizer.clone(),
+        anchors: anchors.clone(),
         news,
     };
     // Before the first question can come: who asks is told of the agents that are declared.
@@ -248,6 +251,7 @@ async fn serve(options: DaemonOptions) -> Result<Ending, DaemonError> {
     if let Ok(Err(error)) = served.await {
         tracing::error!(error = %chain(&error), "the API failed");
     }
+    anchors.stop();
     ledger.shutdown().await;
     drop(lock);
     ending

@@ -6,6 +6,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{set_operators, watch::SpecWatch};
 use crate::{
+    anchors::Anchors,
     api::Authorizer,
     error::chain,
     handle::{Handle, SpecsRead},
@@ -35,6 +36,8 @@ pub struct Feed {
     pub handle: Handle,
     /// Learns who may act.
     pub authorizer: Authorizer,
+    /// Learns where checkpoints are carried.
+    pub anchors: Anchors,
     /// When to read again.
     pub news: News,
 }
@@ -106,6 +109,8 @@ impl Feed {
                 &self.authorizer,
                 loaded.node.as_ref().map(|node| &node.node),
             );
+            let node = loaded.node.as_ref().map(|node| &node.node.ledger);
+            self.anchors.set(node.map_or(&[], |ledger| &ledger.anchors));
         }
         self.handle.specs(read).await.is_ok()
     }

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, future::Future};
 
+use crate::anchors::AnchorStatus;
 use osmoda_ledger::{Appended, Commit, CommitError, EntryRef, Head};
 
 /// An entry read back at start.
@@ -35,4 +36,9 @@ pub trait Journal: Send + Sync + 'static {
 
     /// Size, root and chain now.
     fn head(&self) -> Head;
+
+    /// What carries checkpoints away from the machine, for status; a journal may have nothing.
+    fn anchors(&self) -> Vec<AnchorStatus> {
+        Vec::new()
+    }
 }

@@ -67,6 +67,8 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
                 root: head.root.to_string(),
                 chain: head.chain.to_string(),
                 degraded: self.recorder.degraded().map(str::to_owned),
+                unanchored: head.unanchored,
+                anchors: self.recorder.journal.anchors(),
             },
             spec_errors: self.rejected.iter().map(specs).collect(),
             not_enforced: self.node_not_enforced.clone(),
