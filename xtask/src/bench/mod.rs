@@ -1,8 +1,10 @@
 //! `cargo xtask bench`: osmoda beside its peers, measured in one run.
 //!
-//! Each benchmark is a folder; [`restart`] is the one with other supervisors. Machines drift,
-//! so contenders take turns and ratios count, and every result says its settings and versions.
+//! Each benchmark is a folder: [`restart`] is the one with other supervisors, [`ledger`] the one
+//! with the bare disk and the bare hash. Machines drift, so contenders take turns and ratios
+//! count, and every result says its settings and versions.
 
+mod ledger;
 mod machine;
 mod restart;
 
@@ -19,6 +21,8 @@ pub struct Args {
 enum Benchmark {
     /// From a killed agent to the first instruction of its next instance.
     Restart(restart::Args),
+    /// Appending to, verifying and opening the ledger, beside the bare disk and the bare hash.
+    Ledger(ledger::Args),
 }
 
 /// Runs one benchmark.
@@ -28,5 +32,6 @@ enum Benchmark {
 pub fn run(args: &Args) -> anyhow::Result<()> {
     match &args.benchmark {
         Benchmark::Restart(args) => restart::run(args),
+        Benchmark::Ledger(args) => ledger::run(args),
     }
 }

@@ -11,7 +11,7 @@ mod fleet;
 mod measure;
 mod plot;
 mod report;
-mod stats;
+pub(super) mod stats;
 
 use std::{
     fs,
@@ -196,15 +196,22 @@ fn write(report: &Report, output: &Path, update_docs: bool) -> anyhow::Result<()
 
 /// The document with what stands between the two marks replaced.
 fn replace_section(document: &str, table: &str) -> anyhow::Result<String> {
+    replace_between(document, (DOCS_BEGIN, DOCS_END), table)
+}
+
+/// The document with what stands between two marks replaced.
+pub(super) fn replace_between(
+    document: &str,
+    (begin, end): (&str, &str),
+    table: &str,
+) -> anyhow::Result<String> {
     let (before, rest) = document
-        .split_once(DOCS_BEGIN)
+        .split_once(begin)
         .context("docs/performance.md has lost its begin mark")?;
     let (_, after) = rest
-        .split_once(DOCS_END)
+        .split_once(end)
         .context("docs/performance.md has lost its end mark")?;
-    Ok(format!(
-        "{before}{DOCS_BEGIN}\n\n{table}\n{DOCS_END}{after}"
-    ))
+    Ok(format!("{before}{begin}\n\n{table}\n{end}{after}"))
 }
 
 #[cfg(test)]
