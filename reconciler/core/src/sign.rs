@@ -27,6 +27,10 @@ pub struct Stamp {
 /// microseconds, before a wall time is no longer believed: slewing stays far below.
 const DRIFT_MAX_US: u64 = 20_000;
 
+/// How much older than it is a change may be stamped: file systems take the time of the last
+/// tick of the clock (CONFIG_HZ, at least 100), in microseconds.
+const TICK_US: u64 = 10_000;
+
 /// What earlier looks have shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Looks {
@@ -74,7 +78,7 @@ impl Looks {
         let age_us = i128::from(wall.0) - stamp.changed_ns.div_euclid(1000);
         let age_us = u64::try_from(age_us).ok()?;
         let at = Mono(now.0.checked_sub(age_us)?);
-        (at >= self.at).then_some(at)
+        (at.0 + TICK_US >= self.at.0).then(|| at.max(self.at))
     }
 }
 
@@ -131,6 +135,15 @@ mod tests {
             let sign = looks.look(written(30, 2), Mono(40 * S), jumped(40));
             assert_eq!(sign, Some(Mono(40 * S)), "jump by {jump} s");
         }
+    }
+
+    #[test]
+    fn a_change_right_after_a_look_may_be_stamped_as_if_before_it() {
+        let at = |us: u64| (Mono(10 * S + us), Wall(wall(10).0 + i64::try_from(us).unwrap()));
+        let (now, wall_now) = at(2000);
+        let mut looks = Looks::since(now);
+        let stamped = written(10, 1); // two milliseconds before
+        assert_eq!(looks.look(stamped, now, wall_now), Some(now));
     }
 
     #[test]

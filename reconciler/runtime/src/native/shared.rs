@@ -285,7 +285,7 @@ async fn watch(
     process.ended().await;
     if let Some(shared) = shared.upgrade() {
         shared.listen();
-        if !shared.table.is_main(&agent, &process) {
+        if shared.table.is_replaced(&agent, &process) {
             process.reap();
             return;
         }

@@ -133,12 +133,12 @@ impl Table {
         running.or(slot.starting).or_else(last)
     }
 
-    /// Whether this is the main process of the agent's latest instance.
-    pub fn is_main(&self, agent: &AgentName, process: &Arc<Process>) -> bool {
+    /// Whether the agent's latest instance runs with another main process than this one.
+    pub fn is_replaced(&self, agent: &AgentName, process: &Arc<Process>) -> bool {
         let slots = self.slots();
         let latest = slots.get(agent).and_then(|slot| slot.latest.as_ref());
         let main = latest.and_then(|latest| latest.process.as_ref());
-        main.is_some_and(|main| Arc::ptr_eq(main, process))
+        main.is_some_and(|main| !Arc::ptr_eq(main, process))
     }
 
     /// Makes `latest` the agent's instance.

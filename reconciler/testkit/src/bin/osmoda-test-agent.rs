@@ -16,6 +16,7 @@ use std::{
     net::{Ipv4Addr, TcpListener},
     os::unix::net::UnixDatagram,
     process::{Command, ExitCode, Stdio},
+    sync::mpsc,
     thread,
     time::{Duration, Instant},
 };
@@ -46,6 +47,12 @@ actions, separated by `then`:
   print-cwd                   prints the working directory
   notify NAME=VALUE...        sends its arguments to $NOTIFY_SOCKET
   heartbeat --every MS [--count N]   sends WATCHDOG=1 again and again
+  deadlock                    waits for itself, for good
+  chatter --every MS [--count N]     prints a line again and again
+  touch PATH --every MS [--count N]  writes to a file again and again
+  hand-over                   leaves a sleeping child, names it as the main process, and ends
+  extend-on-term MS N         waits for SIGTERM, asks for twice that time, works that long,
+                              ends with code N
   serve --port P [--fail-after N]    answers every HTTP request with 200, or 500 after N of them";
 
 fn main() -> ExitCode {
@@ -108,6 +115,11 @@ fn act(words: &[&str]) -> io::Result<()> {
         ["heartbeat", "--every", millis, "--count", count] => {
             heartbeat(number(millis)?, number(count)?)
         }
+        ["deadlock"] => deadlock(),
+        ["chatter", "--every", rest @ ..] => again(rest, || say("still here")),
+        ["touch", path, "--every", rest @ ..] => again(rest, || fs::write(path, "still here")),
+        ["hand-over"] => hand_over(),
+        ["extend-on-term", millis, code] => extend_on_term(number(millis)?, number(code)?),
         ["serve", "--port", port] => serve(number(port)?, u64::MAX),
         ["serve", "--port", port, "--fail-after", count] => serve(number(port)?, number(count)?),
         _ => Err(io::Error::new(
@@ -231,6 +243,41 @@ fn heartbeat(every_millis: u64, count: u64) -> io::Result<()> {
         thread::sleep(next.saturating_duration_since(Instant::now()));
     }
     Ok(())
+}
+
+fn deadlock() -> io::Result<()> {
+    let (kept, wanted) = mpsc::channel::<()>();
+    let _ = wanted.recv(); // never: the only sender is kept here
+    drop(kept);
+    Ok(())
+}
+
+/// `MS [--count N]`: does it at once and then after each pause.
+fn again(words: &[&str], mut act: impl FnMut() -> io::Result<()>) -> io::Result<()> {
+    let (every, count) = match words {
+        [every] => (number(every)?, u64::MAX),
+        [every, "--count", count] => (number(every)?, number(count)?),
+        _ => return Err(io::ErrorKind::InvalidInput.into()),
+    };
+    for _ in 0..count {
+        act()?;
+        thread::sleep(Duration::from_millis(every));
+    }
+    Ok(())
+}
+
+fn hand_over() -> io::Result<()> {
+    let child = Command::new(env::current_exe()?).arg("sleep").spawn()?;
+    notify(&format!("MAINPID={}", child.id()))
+}
+
+fn extend_on_term(millis: u64, code: i32) -> io::Result<()> {
+    just_term().thread_block()?;
+    say("waiting")?;
+    just_term().wait()?;
+    notify(&format!("EXTEND_TIMEOUT_USEC={}", millis * 2000))?;
+    thread::sleep(Duration::from_millis(millis));
+    std::process::exit(code)
 }
 
 fn serve(port: u16, fail_after: u64) -> io::Result<()> {

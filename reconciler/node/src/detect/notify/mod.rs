@@ -116,8 +116,7 @@ impl<R: Runtime> Notify<R> {
         clock: Arc<dyn Clock>,
     ) -> Arc<Self> {
         let desk = Desk {
-            // One byte more than is allowed, so that the kernel tells of any excess.
-            buffer: vec![0; MESSAGE_MAX + 1].into(),
+            buffer: vec![0; MESSAGE_MAX].into(), // the kernel tells of any excess
             wake: BTreeSet::new(),
             warned_at: None,
             ignored: 0,
