@@ -11,7 +11,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use osmoda_core::{name::AgentName, units::Period};
 
 pub use self::{
-    auditor::{Report, Timeline},
+    auditor::{Anchor, Report, Timeline, Witness},
     ledger::Ledger,
 };
 
@@ -85,6 +85,10 @@ pub enum Command {
     Pause(Pause),
     /// End a pause
     Resume(Resume),
+    /// Show an agent's generations: what was deployed, and what became of it
+    Generations(Generations),
+    /// Go back to an earlier generation, and stay there until the spec changes
+    Rollback(Rollback),
     /// Wait until agents are in a state; exits 1 if they failed, or time is up
     Wait(Wait),
     /// Write specs/NAME.nix, with sensible probes to edit
@@ -94,6 +98,8 @@ pub enum Command {
     Ledger(Ledger),
     /// Check this host: runtime, cgroups, Nix, permissions, disk, clock, ledger; without a daemon
     Doctor(Doctor),
+    /// Cosign the checkpoints of other nodes' ledgers, until SIGTERM
+    Witness(Witness),
     /// Print a completion script for a shell
     Completions {
         /// Which shell
@@ -337,6 +343,34 @@ pub struct Waiting {
     pub timeout: Period,
 }
 
+/// Flags of `generations`.
+#[derive(Debug, Args)]
+pub struct Generations {
+    /// Whose
+    #[arg(value_parser = agent_name)]
+    pub agent: AgentName,
+    /// In which format.
+    #[command(flatten)]
+    pub output: Output,
+}
+
+/// Flags of `rollback`.
+#[derive(Debug, Args)]
+pub struct Rollback {
+    /// Which one
+    #[arg(value_parser = agent_name)]
+    pub agent: AgentName,
+    /// To the generation of this number [default: the newest Good one other than the active one]
+    #[arg(long, value_name = "N", env = "OSMODA_TO", hide_env = true)]
+    pub to: Option<u64>,
+    /// Whether to return at once.
+    #[command(flatten)]
+    pub waiting: Waiting,
+    /// In which format.
+    #[command(flatten)]
+    pub output: Output,
+}
+
 /// Flags of `wait`.
 #[derive(Debug, Args)]
 pub struct Wait {
@@ -364,7 +398,7 @@ pub enum Awaited {
     /// It does its work, or has done it
     #[value(name = "Ready", alias = "ready")]
     Ready,
-    /// Its generation was found good
+    /// The generation that its spec asks for was found good
     #[value(name = "Proven", alias = "proven")]
     Proven,
     /// No process of it runs, and none is about to

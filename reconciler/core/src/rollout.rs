@@ -131,7 +131,9 @@ pub struct Tried {
     pub verdict: Verdict,
     /// Why it is Bad.
     pub reason: Option<BadReason>,
-    /// When the verdict was given, or when it became active.
+    /// When it became active first.
+    pub activated_at: Wall,
+    /// When the verdict was given; before that, when it became active.
     pub at: Wall,
     /// Time since it became Good, or active.
     pub age: Stopwatch,
@@ -291,6 +293,7 @@ impl RolloutMemory {
                 digest,
                 verdict: Verdict::Unproven,
                 reason: None,
+                activated_at: wall,
                 at: wall,
                 age: Stopwatch::begin(now),
                 unusable: false,

@@ -6,7 +6,7 @@ use osmoda_core::{event::Actor, name::AgentName, observed::Limits};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
-    api::types::{Accepted, AgentList, AgentObject, DiffReport, PlanReport},
+    api::types::{Accepted, AgentList, AgentObject, DiffReport, GenerationList, PlanReport},
     reconcile::message::Message,
     specs::Loaded,
 };
@@ -34,6 +34,13 @@ pub enum Command {
         /// Given by the operator.
         reason: String,
     },
+    /// Go back to another generation, and stay there until the spec changes.
+    Rollback {
+        /// Which agent.
+        agent: AgentName,
+        /// The number of the generation; `None`: the newest Good one other than the active one.
+        to: Option<u64>,
+    },
     /// End a pause.
     Resume {
         /// Which; `None`: the pause of all.
@@ -48,13 +55,14 @@ impl Command {
             Self::Restart { .. } => "restart",
             Self::Pause { .. } => "pause",
             Self::Resume { .. } => "resume",
+            Self::Rollback { .. } => "rollback",
         }
     }
 
     /// The agent it concerns, if it concerns one.
     pub fn agent(&self) -> Option<&AgentName> {
         match self {
-            Self::Restart { agent } => Some(agent),
+            Self::Restart { agent } | Self::Rollback { agent, .. } => Some(agent),
             Self::Pause { agent, .. } | Self::Resume { agent } => agent.as_ref(),
         }
     }
@@ -66,6 +74,9 @@ impl Command {
 pub enum CommandError {
     #[error("there is no agent {0}")]
     NoSuchAgent(AgentName),
+    /// It makes no sense as things are.
+    #[error("{0}")]
+    Impossible(String),
     #[error(transparent)]
     Gone(#[from] Gone),
 }
@@ -77,6 +88,10 @@ pub enum Query {
     Ping(oneshot::Sender<()>),
     Status(oneshot::Sender<AgentList>),
     Agent(AgentName, oneshot::Sender<Option<AgentObject>>),
+    Generations(
+        AgentName,
+        oneshot::Sender<Option<Result<GenerationList, String>>>,
+    ),
     /// With the limits in force, as read back from the system just now.
     Diff(BTreeMap<AgentName, Limits>, oneshot::Sender<DiffReport>),
     /// With specs: as if these were desired.
@@ -115,6 +130,14 @@ impl Handle {
     /// One agent.
     pub async fn agent(&self, name: AgentName) -> Result<Option<AgentObject>, Gone> {
         self.ask(|sender| Query::Agent(name, sender)).await
+    }
+
+    /// The generations of one agent, or why they cannot be read.
+    pub async fn generations(
+        &self,
+        name: AgentName,
+    ) -> Result<Option<Result<GenerationList, String>>, Gone> {
+        self.ask(|sender| Query::Generations(name, sender)).await
     }
 
     /// Desired against observed; `limits`: what holds on those that run, which the loop itself

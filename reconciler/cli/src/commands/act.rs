@@ -72,7 +72,7 @@ pub async fn resume(client: &Client, args: &Resume) -> Outcome {
     told(args.output, &accepted, &sentence)
 }
 
-fn told(output: Output, accepted: &Accepted, sentence: &str) -> Outcome {
+pub(super) fn told(output: Output, accepted: &Accepted, sentence: &str) -> Outcome {
     match (output.output, accepted.seq) {
         (Some(format), _) => output::object(format, accepted)?,
         (None, Some(seq)) => output::print(&format!("{sentence} (ledger entry {seq})\n"))?,

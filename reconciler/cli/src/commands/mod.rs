@@ -1,10 +1,12 @@
 //! What each command does. Start at [`run`].
 
 mod act;
+mod anchor;
 mod describe;
 mod doctor;
 mod events;
 mod follow;
+mod generations;
 mod ledger;
 mod logs;
 mod new;
@@ -16,6 +18,7 @@ mod specs;
 mod status;
 mod timeline;
 mod wait;
+mod witness;
 
 use clap::CommandFactory;
 use osmoda_node::paths::{Host, Paths, Wanted};
@@ -42,6 +45,7 @@ pub fn run(cli: Cli) -> Outcome {
         Command::Doctor(args) => doctor::doctor(&global, &args),
         Command::Completions { shell } => completions(shell),
         Command::Man => man(),
+        Command::Witness(args) => witness::witness(&global, &args),
         Command::Plan(args) => plan::plan(&global, &args),
         Command::Status(args) => on_runtime(status::status(&client(&global)?, &args)),
         Command::Describe(args) => on_runtime(describe::describe(&client(&global)?, &args)),
@@ -50,6 +54,10 @@ pub fn run(cli: Cli) -> Outcome {
         Command::Restart(args) => on_runtime(act::restart(&client(&global)?, &args)),
         Command::Pause(args) => on_runtime(act::pause(&client(&global)?, &args)),
         Command::Resume(args) => on_runtime(act::resume(&client(&global)?, &args)),
+        Command::Generations(args) => {
+            on_runtime(generations::generations(&client(&global)?, &args))
+        }
+        Command::Rollback(args) => on_runtime(generations::rollback(&client(&global)?, &args)),
         Command::Wait(args) => on_runtime(wait::wait(&client(&global)?, &args)),
     }
 }

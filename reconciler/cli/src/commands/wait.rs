@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use osmoda_core::{
     name::AgentName,
+    rollout::Verdict,
     status::{ConditionStatus, ConditionType, Phase},
     units::Period,
 };
@@ -16,7 +17,7 @@ use tokio::time::{Instant, sleep};
 use crate::{
     args::{Awaited, Wait},
     client::{Client, Refusal},
-    failure::{Answer, Failure, Outcome, UNREACHABLE, USAGE},
+    failure::{Answer, Outcome, UNREACHABLE},
     output,
 };
 
@@ -30,6 +31,13 @@ pub enum Goal {
     Ready,
     /// No process of it runs, and none is about to.
     Stopped,
+    /// The desired generation is active and was found good.
+    Proven,
+    /// Another generation than this one is active, and it is ready.
+    RolledBack {
+        /// Number of the generation before.
+        from: Option<u64>,
+    },
     /// Another instance than this one is ready.
     Restarted {
         /// The instance before.
@@ -51,12 +59,7 @@ pub async fn wait(client: &Client, args: &Wait) -> Outcome {
     let goal = match args.state {
         Awaited::Ready => Goal::Ready,
         Awaited::Stopped => Goal::Stopped,
-        Awaited::Proven => {
-            return Err(
-                Failure::new(USAGE, "waiting for Proven is not available in this version")
-                    .hint("use --for Ready"),
-            );
-        }
+        Awaited::Proven => Goal::Proven,
     };
     until(client, args.agent.as_ref(), &goal, args.timeout).await
 }
@@ -138,8 +141,10 @@ fn judge(agent: &AgentObject, goal: &Goal) -> Progress {
                 Progress::NotYet
             }
         }
+        Goal::Proven => proven(agent),
+        Goal::RolledBack { from } if active(agent) == *from => Progress::NotYet,
         Goal::Restarted { invocation } if status.invocation == *invocation => Progress::NotYet,
-        Goal::Ready | Goal::Restarted { .. } => match status.phase {
+        Goal::Ready | Goal::Restarted { .. } | Goal::RolledBack { .. } => match status.phase {
             _ if status.ready => Progress::Done,
             Phase::Succeeded => Progress::Done,
             Phase::Failed => Progress::Failed(status.message.clone()),
@@ -148,6 +153,25 @@ fn judge(agent: &AgentObject, goal: &Goal) -> Progress {
             }
             _ => Progress::NotYet,
         },
+    }
+}
+
+fn active(agent: &AgentObject) -> Option<u64> {
+    let active = agent.status.generation.active.as_ref();
+    active.map(|active| active.number)
+}
+
+/// Whether what the spec asks for is active and Good, or will not be any more.
+fn proven(agent: &AgentObject) -> Progress {
+    let generation = &agent.status.generation;
+    if generation.desired_verdict == Some(Verdict::Bad) {
+        return Progress::Failed("the generation that its spec asks for is Bad".to_owned());
+    }
+    let is_active = generation.active.is_some() && generation.active == generation.desired;
+    match generation.verdict {
+        Some(Verdict::Good) if is_active => Progress::Done,
+        _ if agent.status.phase == Phase::Failed => Progress::Failed(agent.status.message.clone()),
+        _ => Progress::NotYet,
     }
 }
 
@@ -192,6 +216,26 @@ mod tests {
         assert_eq!(judged(Phase::Paused, Some(7)), Progress::NotYet);
         assert_eq!(judged(Phase::Backoff, None), Progress::NotYet);
         assert_eq!(judged(Phase::Running, Some(7)), Progress::NotYet);
+    }
+
+    #[test]
+    fn proven_means_that_what_is_asked_for_is_active_and_good() {
+        let mut agent = agent(Phase::Running, true, Some(7));
+        assert_eq!(judge(&agent, &Goal::Proven), Progress::NotYet);
+        agent.status.generation.verdict = Some(Verdict::Good);
+        assert_eq!(judge(&agent, &Goal::Proven), Progress::Done);
+        agent.status.generation.desired = None;
+        assert_eq!(judge(&agent, &Goal::Proven), Progress::NotYet);
+        agent.status.generation.desired_verdict = Some(Verdict::Bad);
+        assert!(matches!(judge(&agent, &Goal::Proven), Progress::Failed(_)));
+    }
+
+    #[test]
+    fn a_rollback_is_done_only_by_another_generation() {
+        let agent = agent(Phase::Running, true, Some(7));
+        let judged = |from| judge(&agent, &Goal::RolledBack { from });
+        assert_eq!(judged(Some(2)), Progress::NotYet);
+        assert_eq!(judged(Some(3)), Progress::Done);
     }
 
     #[test]

@@ -79,7 +79,16 @@ fn observed(page: &mut Page, agent: &AgentObject) {
                 .map(|g| format!("{} ({})", g.number, g.store_path)),
         )
     };
-    page.line("Generation", &generation(&status.generation.active));
+    let verdict = match status.generation.verdict {
+        Some(verdict) => format!(", {verdict:?}"),
+        None => String::new(),
+    };
+    let active = generation(&status.generation.active);
+    page.line("Generation", &format!("{active}{verdict}"));
+    if status.generation.last_known_good != status.generation.active {
+        let good = generation(&status.generation.last_known_good);
+        page.line("Last known good", &good);
+    }
     if status.generation.active != status.generation.desired {
         page.line("Desired", &generation(&status.generation.desired));
     }

@@ -33,6 +33,19 @@ const RENDERERS: &[(&str, Renderer)] = &[
     ("ActionFailed", action_failed),
     ("HealthVerified", health_verified),
     ("GenerationActivated", activated),
+    ("GenerationGood", |b| {
+        format!("{} was found good", b.whose("generation"))
+    }),
+    ("GenerationBad", bad),
+    ("RollbackIntended", |b| {
+        format!("will go back to {} ({})", b.whose("to"), b.text("reason"))
+    }),
+    ("RollbackSucceeded", |b| {
+        format!("went back to {}", b.whose("to"))
+    }),
+    ("RollbackFailed", |b| {
+        format!("cannot go back to {}: {}", b.whose("to"), b.text("message"))
+    }),
     ("EscalationExhausted", exhausted),
     ("OperatorCommand", operator_command),
     ("OutsideAction", outside),
@@ -124,11 +137,29 @@ impl Body<'_> {
         self.value[name] == true
     }
 
+    /// `generation 3`, of a field that should hold one.
+    fn whose(&self, name: &str) -> String {
+        self.generation(name).unwrap_or_else(|| "?".to_owned())
+    }
+
     /// `generation 3`, of a field that holds one.
     fn generation(&self, name: &str) -> Option<String> {
         let number = self.value[name]["number"].as_u64()?;
         Some(format!("generation {number}"))
     }
+}
+
+fn bad(body: &Body<'_>) -> String {
+    let stays = match body.value["stays"].as_str() {
+        Some(why) => format!("; it stays active ({why})"),
+        None => String::new(),
+    };
+    format!(
+        "{} is bad ({}): {}{stays}",
+        body.whose("generation"),
+        body.text("reason"),
+        body.text("message")
+    )
 }
 
 fn by(actor: &Value) -> String {
@@ -290,12 +321,23 @@ fn activated(body: &Body<'_>) -> String {
 }
 
 fn exhausted(body: &Body<'_>) -> String {
+    let time = |name| body.number(name).map_or_else(|| "?".to_owned(), age);
+    let why = match body.value["noRollback"].as_str() {
+        Some("NothingToGoBackTo") => "; there is no good generation to go back to",
+        Some("RollbackOff") => "; going back is switched off",
+        Some("RolledBackAlready") => "; it went back once for this deploy already",
+        Some("RollbackBudgetSpent") => "; the budget of rollbacks is spent",
+        Some("NotSuspect") => "; its generation was good for too long to be blamed",
+        _ => "",
+    };
+    if body.value["reason"] == "ProgressDeadlineExceeded" {
+        return format!("not ready by its deadline: retries go on slowly{why}");
+    }
     format!(
-        "restarted {} times within {}: restarts go on slowly, the next in {}",
+        "restarted {} times within {}: restarts go on slowly, the next in {}{why}",
         body.text("restarts"),
-        body.number("withinMs").map_or_else(|| "?".to_owned(), age),
-        body.number("restartAfterMs")
-            .map_or_else(|| "?".to_owned(), age)
+        time("withinMs"),
+        time("restartAfterMs")
     )
 }
 

@@ -5,6 +5,7 @@ pub mod describe;
 pub mod diff;
 pub mod doctor;
 pub mod events;
+pub mod generations;
 pub mod ledger;
 pub mod page;
 pub mod plan;

@@ -1,4 +1,4 @@
-//! Restart, pause, resume: who asks is judged first, and put on record either way.
+//! Restart, pause, resume, rollback: who asks is judged first, and put on record either way.
 
 use http_body_util::{BodyExt, Limited};
 use osmoda_core::name::AgentName;
@@ -9,7 +9,7 @@ use super::{
     respond::{self, Answer, Problem},
     route::Verb,
     server::Shared,
-    types::PauseRequest,
+    types::{PauseRequest, RollbackRequest},
 };
 use crate::handle::Command;
 
@@ -26,7 +26,7 @@ where
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     if let Err(refusal) = shared.authorizer.may_act(caller) {
-        let refused = command(verb, agent, PauseRequest::default())?;
+        let refused = command(verb, agent, Request::default())?;
         tracing::warn!(uid = caller.uid, pid = caller.pid, verb = refused.verb(), reason = %refusal, "command refused");
         // That the loop is gone does not make the refusal any less final.
         let _ = shared.handle.refused(refused, caller.actor()).await;
@@ -40,11 +40,7 @@ where
     Ok(respond::found(&accepted))
 }
 
-fn command(
-    verb: Verb,
-    agent: Option<AgentName>,
-    request: PauseRequest,
-) -> Result<Command, Problem> {
+fn command(verb: Verb, agent: Option<AgentName>, request: Request) -> Result<Command, Problem> {
     match (verb, agent) {
         (Verb::Restart, Some(agent)) => Ok(Command::Restart { agent }),
         (Verb::Restart, None) => Err(Problem::not_found("all agents cannot be restarted at once")
@@ -53,29 +49,58 @@ fn command(
             agent,
             reason: request.reason,
         }),
+        (Verb::Rollback, Some(agent)) => Ok(Command::Rollback {
+            agent,
+            to: request.to,
+        }),
+        (Verb::Rollback, None) => Err(Problem::not_found(
+            "all agents cannot be rolled back at once",
+        )
+        .hint("name the agent: POST /v1/agents/NAME/rollback")),
         (Verb::Resume, agent) => Ok(Command::Resume { agent }),
     }
 }
 
-/// Only a pause has something to say; the other bodies are empty, or an empty object.
-fn request(verb: Verb, bytes: &[u8]) -> Result<PauseRequest, Problem> {
+/// What a body may say.
+#[derive(Default)]
+struct Request {
+    reason: String,
+    to: Option<u64>,
+}
+
+/// A pause has a reason and a rollback a number; the other bodies are empty, or an empty object.
+fn request(verb: Verb, bytes: &[u8]) -> Result<Request, Problem> {
     if bytes.trim_ascii().is_empty() {
-        return Ok(PauseRequest::default());
+        return Ok(Request::default());
     }
-    let request: PauseRequest = serde_json::from_slice(bytes).map_err(|error| {
-        Problem::invalid(format!("the body cannot be read: {error}"))
-            .hint("leave it empty; a pause takes {\"reason\": \"why\"}")
-    })?;
-    if verb != Verb::Pause && !request.reason.is_empty() {
+    if verb == Verb::Rollback {
+        let RollbackRequest { to } = parse(bytes, "a rollback takes {\"to\": 3}")?;
+        return Ok(Request {
+            to,
+            ..Request::default()
+        });
+    }
+    let PauseRequest { reason } = parse(bytes, "a pause takes {\"reason\": \"why\"}")?;
+    if verb != Verb::Pause && !reason.is_empty() {
         return Err(Problem::invalid("only a pause takes a reason"));
     }
-    if request.reason.len() > REASON_BYTES_MAX {
+    if reason.len() > REASON_BYTES_MAX {
         return Err(Problem::invalid(format!(
             "the reason has {} bytes; at most {REASON_BYTES_MAX} are allowed",
-            request.reason.len()
+            reason.len()
         )));
     }
-    Ok(request)
+    Ok(Request {
+        reason,
+        ..Request::default()
+    })
+}
+
+fn parse<T: serde::de::DeserializeOwned>(bytes: &[u8], takes: &str) -> Result<T, Problem> {
+    serde_json::from_slice(bytes).map_err(|error| {
+        Problem::invalid(format!("the body cannot be read: {error}"))
+            .hint(format!("leave it empty; {takes}"))
+    })
 }
 
 /// The whole body, within its bound.

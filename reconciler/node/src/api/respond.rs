@@ -52,6 +52,11 @@ impl Problem {
         Self::new(StatusCode::BAD_REQUEST, "InvalidRequest", message)
     }
 
+    /// 409.
+    pub fn conflict(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::CONFLICT, "Conflict", message)
+    }
+
     /// 413.
     pub fn too_large(message: impl Into<String>) -> Self {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "InvalidRequest", message)
@@ -95,6 +100,9 @@ impl From<CommandError> for Problem {
     fn from(error: CommandError) -> Self {
         match error {
             CommandError::NoSuchAgent(name) => Self::no_such_agent(name.as_str()),
+            CommandError::Impossible(why) => {
+                Self::conflict(why).hint("`osmoda generations AGENT` lists what there is")
+            }
             CommandError::Gone(gone) => gone.into(),
         }
     }

@@ -14,6 +14,7 @@ pub enum Route {
     Status,
     Agents,
     Agent(AgentName),
+    Generations(AgentName),
     Act(Verb, Option<AgentName>),
     Diff,
     Plan,
@@ -57,6 +58,7 @@ pub enum Verb {
     Restart,
     Pause,
     Resume,
+    Rollback,
 }
 
 /// First segments, or whole paths, that the contract knows and this version does not have yet.
@@ -107,9 +109,9 @@ impl Route {
                 "v1",
                 "agents",
                 name,
-                verb @ ("restart" | "pause" | "resume"),
+                verb @ ("restart" | "pause" | "resume" | "rollback"),
             ] => act(method, path, verb, Some(parse_name(name)?)),
-            ["v1", "agents", _, "rollback" | "generations"] => Err(later(path)),
+            ["v1", "agents", name, "generations"] => get(Self::Generations(parse_name(name)?)),
             _ if LATER.iter().any(|known| begins_with(trimmed, known)) => Err(later(path)),
             _ => Err(
                 Problem::not_found(format!("there is no {path:?} in this API"))
@@ -146,6 +148,7 @@ fn act(
     let verb = match verb {
         "restart" => Verb::Restart,
         "pause" => Verb::Pause,
+        "rollback" => Verb::Rollback,
         _ => Verb::Resume,
     };
     require(method, &Method::POST, path, Route::Act(verb, agent))
@@ -193,6 +196,16 @@ mod tests {
                 "POST",
                 "/v1/agents/a/restart",
                 Route::Act(Verb::Restart, Some(name("a"))),
+            ),
+            (
+                "GET",
+                "/v1/agents/a/generations",
+                Route::Generations(name("a")),
+            ),
+            (
+                "POST",
+                "/v1/agents/a/rollback",
+                Route::Act(Verb::Rollback, Some(name("a"))),
             ),
             (
                 "POST",

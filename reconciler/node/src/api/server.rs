@@ -238,6 +238,13 @@ async fn answer(
         Route::Agents => Ok(respond::found(&Items {
             items: status(shared).await?.items,
         })),
+        Route::Generations(name) => match shared.handle.generations(name.clone()).await? {
+            Some(Ok(generations)) => Ok(respond::found(&generations)),
+            Some(Err(why)) => Err(Problem::unavailable(format!(
+                "the profile of {name} cannot be read: {why}"
+            ))),
+            None => Err(Problem::no_such_agent(name.as_str())),
+        },
         Route::Agent(name) => match shared.handle.agent(name.clone()).await? {
             Some(mut agent) => {
                 shared.measures.fill(std::slice::from_mut(&mut agent)).await;

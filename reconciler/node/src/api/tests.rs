@@ -30,8 +30,8 @@ use tokio::{
 use super::{
     ApiError, ApiOptions, Authorizer, EntrySource, Gauge, Listener, LogFiles, limits, serve,
     types::{
-        Accepted, AgentList, AgentObject, DiffReport, EntryObject, LedgerHead, NodeStatus,
-        PlanReport, PlanStep,
+        Accepted, AgentList, AgentObject, DiffReport, EntryObject, GenerationList, LedgerHead,
+        NodeStatus, PlanReport, PlanStep,
     },
 };
 use crate::{
@@ -302,6 +302,10 @@ fn answer(query: Query) {
         Query::Status(reply) => _ = reply.send(status()),
         Query::Agent(name, reply) => {
             _ = reply.send((name.as_str() == "a").then(agent));
+        }
+        Query::Generations(name, reply) => {
+            let list = GenerationList { items: Vec::new() };
+            _ = reply.send((name.as_str() == "a").then_some(Ok(list)));
         }
         Query::Diff(_, reply) => {
             let system = std::collections::BTreeMap::new();

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use osmoda_core::{
     diff::Difference,
     observed::Generation,
+    rollout::Verdict,
     status::{Condition, Phase},
 };
 use serde::{Deserialize, Serialize};
@@ -116,8 +117,50 @@ pub struct GenerationStatus {
     pub desired: Option<Generation>,
     /// What the profile points to.
     pub active: Option<Generation>,
-    /// What was proven; absent until verdicts exist.
+    /// What was proven last; absent until something was.
     pub last_known_good: Option<Generation>,
+    /// What is known of the active one.
+    pub verdict: Option<Verdict>,
+    /// What is known of the desired one.
+    pub desired_verdict: Option<Verdict>,
+}
+
+/// Every generation of an agent: `osmoda generations`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct GenerationList {
+    /// By number.
+    pub items: Vec<GenerationItem>,
+}
+
+/// One entry of an agent's profile, and what became of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct GenerationItem {
+    /// Its number.
+    pub number: u64,
+    /// What its link points to.
+    pub store_path: String,
+    /// When it became active first (RFC 3339); absent if osmoda never made it active.
+    pub created_at: Option<String>,
+    /// Good, Bad or Unproven.
+    pub verdict: Verdict,
+    /// Why it is Bad; else empty.
+    pub reason: String,
+    /// The profile points to it.
+    pub active: bool,
+    /// The spec asks for it.
+    pub desired: bool,
+    /// What a rollback goes to first.
+    pub last_known_good: bool,
+}
+
+/// Body of a rollback.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct RollbackRequest {
+    /// The number of the generation; absent: the newest Good one other than the active one.
+    pub to: Option<u64>,
 }
 
 /// Use of resources by an agent's process tree.

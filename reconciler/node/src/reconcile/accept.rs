@@ -217,6 +217,17 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
             let _ = reply.send(Err(CommandError::NoSuchAgent(agent.clone())));
             return;
         }
+        let way_back = match &command {
+            Command::Rollback { agent, to } => match self.way_back(agent, *to) {
+                Ok(back) => Some(back),
+                Err(why) => {
+                    self.note_command(&command, actor, false);
+                    let _ = reply.send(Err(why)); // as above
+                    return;
+                }
+            },
+            _ => None,
+        };
         let uid = match &actor {
             Actor::Operator { uid, .. } => *uid,
             Actor::Reconciler | Actor::System => 0,
@@ -226,6 +237,14 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
         match command {
             Command::Restart { agent } => {
                 self.change_memory(&agent, |memory| memory.restart_requested = true);
+            }
+            Command::Rollback { agent, .. } => {
+                let desired = self.agents.get(&agent).and_then(|s| s.desire.present());
+                let acted = desired.map(|desired| desired.digest);
+                self.change_memory(&agent, |memory| {
+                    memory.acted = acted.or(memory.acted);
+                    memory.rollout.going_back = way_back;
+                });
             }
             Command::Pause { agent, reason } => {
                 let paused = Paused {
@@ -244,7 +263,10 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
     fn note_command(&mut self, command: &Command, actor: Actor, accepted: bool) -> usize {
         let reason = match command {
             Command::Pause { reason, .. } => reason.clone(),
-            Command::Restart { .. } | Command::Resume { .. } => String::new(),
+            Command::Rollback { to: Some(to), .. } => format!("to generation {to}"),
+            Command::Restart { .. } | Command::Rollback { .. } | Command::Resume { .. } => {
+                String::new()
+            }
         };
         let body = OperatorCommand {
             verb: command.verb().to_owned(),
@@ -322,6 +344,7 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
             Query::Ping(to) => drop(to.send(())),
             Query::Status(to) => drop(to.send(self.report_status())),
             Query::Agent(name, to) => drop(to.send(self.report_agent(&name))),
+            Query::Generations(name, to) => drop(to.send(self.report_generations(&name))),
             Query::Diff(limits, to) => drop(to.send(self.report_diff(&limits))),
             Query::Plan(specs, to) => drop(to.send(self.report_plan(specs.as_deref()))),
         }

@@ -14,6 +14,7 @@ pub mod act;
 pub mod agent;
 mod dependencies;
 mod desire;
+mod generations;
 pub mod journal;
 pub mod message;
 pub mod recorder;
@@ -279,9 +280,6 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
 
     fn mark_due(&mut self) {
         let now = self.clock.mono();
-        if self.timers.first().is_some_and(|(at, _)| *at <= now) {
-            self.detectors.board().listen();
-        }
         while let Some((at, _)) = self.timers.first()
             && *at <= now
             && let Some((_, name)) = self.timers.pop_first()
@@ -300,6 +298,9 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
     /// Reads what the dirty agents are, and has the detectors follow who runs.
     fn observe(&mut self) -> BTreeMap<AgentName, Observed> {
         let dirty = std::mem::take(&mut self.dirty);
+        if !dirty.is_empty() {
+            self.detectors.board().listen();
+        }
         let mut observed = BTreeMap::new();
         for name in dirty {
             if let Some(state) = self.agents.get_mut(&name)

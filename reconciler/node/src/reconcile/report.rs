@@ -19,13 +19,13 @@ use osmoda_runtime::Runtime;
 use super::{
     Reconciler,
     agent::{AgentState, Desire, Moment},
+    generations::generation_status,
     journal::Journal,
 };
 use crate::{
     api::types::{
-        AgentDiff, AgentList, AgentObject, AgentStatus, DiffReport, GenerationStatus,
-        LastExitStatus, LedgerStatus, Metadata, NextAction, NodeStatus, PlanReport, PlanStep,
-        ResourceStatus, SpecErrorStatus,
+        AgentDiff, AgentList, AgentObject, AgentStatus, DiffReport, LastExitStatus, LedgerStatus,
+        Metadata, NextAction, NodeStatus, PlanReport, PlanStep, ResourceStatus, SpecErrorStatus,
     },
     specs::Loaded,
 };
@@ -139,11 +139,7 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
                 uptime_ms: running.map(|i| millis_since(now, i.started_at)),
                 restarts: state.memory.restarts,
                 last_exit: last_exit(state),
-                generation: GenerationStatus {
-                    desired: deployed,
-                    active: active.map(|active| active.generation.clone()),
-                    last_known_good: None,
-                },
+                generation: generation_status(state, &observed.active),
                 observed_generation: state.memory.active.as_ref().map_or(0, |g| g.number),
                 resources: observed.vitals.as_ref().and_then(sampled),
                 next_action: next_action(state, running.is_some(), now, wall),
