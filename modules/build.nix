@@ -105,8 +105,8 @@ rec {
     cargoExtraArgs = "--all";
   };
 
-  # Unit tests and those of documents. The others run agents, and need a machine of their own:
-  # the scenarios are that, and `cargo xtask test`.
+  # Unit tests and those of documents. The others, and those of developer's commands, run agents
+  # and need a machine of their own: the scenarios are that, and `cargo xtask test`.
   nextest = craneLib.cargoNextest (
     withDependencies
     // {
@@ -123,7 +123,7 @@ rec {
         pkgs.nix
         pkgs.python3
       ];
-      cargoNextestExtraArgs = "--lib --bins --test schema";
+      cargoNextestExtraArgs = "--lib --bins --test schema -E 'not (package(xtask) & kind(bin))'";
       NIX_STATE_DIR = "/build/nix/state";
       NIX_STORE_DIR = "/build/nix/store";
     }
