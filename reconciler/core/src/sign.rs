@@ -132,6 +132,8 @@ mod tests {
             let silent = looks.look(written(10, 1), Mono(25 * S), jumped(25));
             assert_eq!(silent, Some(Mono(10 * S)));
             // Written before the jump, looked at after it.
+            let mut looks = Looks::since(Mono(10 * S));
+            looks.look(written(10, 1), Mono(25 * S), wall(25));
             let sign = looks.look(written(30, 2), Mono(40 * S), jumped(40));
             assert_eq!(sign, Some(Mono(40 * S)), "jump by {jump} s");
         }
@@ -139,7 +141,12 @@ mod tests {
 
     #[test]
     fn a_change_right_after_a_look_may_be_stamped_as_if_before_it() {
-        let at = |us: u64| (Mono(10 * S + us), Wall(wall(10).0 + i64::try_from(us).unwrap()));
+        let at = |us: u64| {
+            (
+                Mono(10 * S + us),
+                Wall(wall(10).0 + i64::try_from(us).unwrap()),
+            )
+        };
         let (now, wall_now) = at(2000);
         let mut looks = Looks::since(now);
         let stamped = written(10, 1); // two milliseconds before
