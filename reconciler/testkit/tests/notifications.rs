@@ -339,7 +339,7 @@ async fn descriptors_that_nobody_wants_are_closed() {
     let listening = Listening::new(Cgroups::Off);
     let send = "import socket, sys\n\
                 s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)\n\
-                s.setblocking(False)\n\
+                s.connect(sys.argv[1])\n\
                 for text in [b'FDSTORE=1', b'BARRIER=1', b'x' * 9000]:\n    \
                 socket.send_fds(s, [text], [0, 1, 2])";
     let before = open_descriptors();
