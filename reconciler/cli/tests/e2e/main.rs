@@ -20,6 +20,7 @@ mod support;
 
 mod bad_input;
 mod credentials;
+mod doctor;
 mod environment;
 mod full_disk;
 mod heartbeat;
@@ -29,6 +30,7 @@ mod looking;
 mod main_job;
 mod operating;
 mod process_trees;
+mod resources;
 mod rights;
 mod signals;
 mod spec_changes;

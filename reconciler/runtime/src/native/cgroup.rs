@@ -94,14 +94,16 @@ impl AgentCgroup {
         }
     }
 
-    /// Memory in bytes without the file cache that was not used lately, as the kubelet's working
-    /// set: `memory.current` - `inactive_file`. `None` without the memory controller.
+    /// Memory in bytes without the cache of files, which the kernel drops before it kills:
+    /// `memory.current` without `inactive_file` (so far the kubelet's working set) and without
+    /// `active_file`, or a program that reads the same files again and again would seem to grow.
+    /// `None` without the memory controller.
     pub fn memory(&self) -> Option<u64> {
         let current = fs::read_to_string(self.path.join("memory.current")).ok()?;
-        let stat = fs::read_to_string(self.path.join("memory.stat")).unwrap_or_default();
-        let inactive = field(&stat, "inactive_file").unwrap_or(0);
         let current: u64 = current.trim().parse().ok()?;
-        Some(current.saturating_sub(inactive))
+        let stat = fs::read_to_string(self.path.join("memory.stat")).unwrap_or_default();
+        let cache = ["inactive_file", "active_file"].map(|name| field(&stat, name).unwrap_or(0));
+        Some(current.saturating_sub(cache.iter().sum()))
     }
 
     /// CPU time of all that ever ran in it, in microseconds; the kernel keeps it without the cpu
@@ -333,7 +335,7 @@ mod tests {
     }
 
     #[test]
-    fn cache_that_was_not_used_lately_is_no_memory_of_the_agent() {
+    fn the_cache_of_files_is_no_memory_of_the_agent() {
         let directory = tempfile::tempdir().unwrap();
         let cgroup = AgentCgroup::new(directory.path().to_owned());
         assert_eq!(cgroup.memory(), None);
@@ -345,7 +347,7 @@ mod tests {
             "anon 1000\nactive_file 2000\ninactive_file 6000\n",
         );
         write("cpu.stat", "usage_usec 77\nuser_usec 70\n");
-        assert_eq!(cgroup.memory(), Some(3000));
+        assert_eq!(cgroup.memory(), Some(1000));
         assert_eq!(cgroup.cpu_us().unwrap(), 77);
     }
 
