@@ -131,7 +131,6 @@ fn wrong_usage_exits_2_and_says_nothing_on_stdout() {
         "restart",
         "restart Not_A_Name",
         "wait --for Someday",
-        "wait --for Proven",
         "events --since yesterday",
         "logs a -n many",
         "ledger show first",

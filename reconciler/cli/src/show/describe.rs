@@ -85,9 +85,9 @@ fn observed(page: &mut Page, agent: &AgentObject) {
     };
     let active = generation(&status.generation.active);
     page.line("Generation", &format!("{active}{verdict}"));
-    if status.generation.last_known_good != status.generation.active {
-        let good = generation(&status.generation.last_known_good);
-        page.line("Last known good", &good);
+    let good = &status.generation.last_known_good;
+    if good.is_some() && *good != status.generation.active {
+        page.line("Last known good", &generation(good));
     }
     if status.generation.active != status.generation.desired {
         page.line("Desired", &generation(&status.generation.desired));

@@ -21,6 +21,7 @@ fn a_second_daemon_says_who_holds_the_state_and_ends() {
     let scene = Scene::with(&[Agent::test("a", "sleep")]);
     let daemon = scene.daemon();
     let pid = scene.pid("a");
+    scene.entry("its deploy is proven", |e| e.is("GenerationGood", "a"));
     let size = scene.entries().len();
     let holder = format!("pid {}", daemon.pid());
     for elsewhere in ["", "--runtime-dir run2", "--state-dir state2"] {

@@ -82,6 +82,9 @@ fn a_plan_tells_what_would_be_done_and_does_nothing() {
         Agent::test("a", "print changed then sleep"),
         Agent::test("c", "sleep"),
     ]);
+    for agent in ["a", "b"] {
+        scene.entry("its deploy is proven", |e| e.is("GenerationGood", agent));
+    }
     let size = scene.entries().len();
     let ran = scene
         .osmoda(&format!("plan {} -o json", other.specs().display()))

@@ -45,7 +45,7 @@ fn a_killed_agent_is_healed_and_every_step_is_on_record() {
     kill(before);
     let after = scene.other_pid("worker", before);
     assert!(!is_alive(before) && is_alive(after));
-    scene.entry("recovery is verified", |e| e.is("HealthVerified", "worker"));
+    scene.entry("the deploy is proven", |e| e.is("GenerationGood", "worker"));
 
     let entries = scene.entries_of("worker");
     let failed = entries.iter().position(|e| e.kind() == "FailureDetected");
@@ -58,9 +58,10 @@ fn a_killed_agent_is_healed_and_every_step_is_on_record() {
             "ActionIntended Start",
             "ActionSucceeded Start",
             "HealthVerified",
+            "GenerationGood",
         ]
     );
-    let [failure, diff, intent, success, verified] = story else {
+    let [failure, diff, intent, success, verified, good] = story else {
         panic!("{story:?}")
     };
     assert_eq!(failure.body()["exit"]["status"]["signal"], 9);
@@ -77,7 +78,8 @@ fn a_killed_agent_is_healed_and_every_step_is_on_record() {
     assert_eq!(success.body()["pid"], after);
     assert_eq!(verified.body()["reason"], "Recovered");
     assert_eq!(verified.cause(), Some(failure.seq));
-    let incidents: Vec<_> = story.iter().map(|e| &e.fields["incident"]).collect();
+    assert_eq!(good.body()["generation"]["number"], 1);
+    let incidents: Vec<_> = story[..5].iter().map(|e| &e.fields["incident"]).collect();
     assert_eq!(incidents, [&failure.fields["incident"]; 5], "one incident");
     assert_ne!(
         verified.body()["invocation"],

@@ -57,9 +57,9 @@ pub fn plan(view: &View<'_>) -> AgentPlan {
     drafting.note_started();
     drafting.account_for_fault();
     drafting.notice_outside_change(active.as_ref());
+    drafting.verify_recovery();
     drafting.judge_rollout(active.as_ref());
     drafting.record_difference();
-    drafting.verify_recovery();
     if view.paused().is_some() {
         return drafting.done(None);
     }
