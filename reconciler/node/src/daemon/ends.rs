@@ -74,7 +74,12 @@ pub async fn wait(
             () = tick => if handle.ping().await.is_ok() { manager.notify("WATCHDOG=1") },
         }
     };
-    manager.notify("STOPPING=1");
+    manager.notify(match &ending {
+        Ending::Stop { .. } => "STOPPING=1",
+        // Until the new program says READY=1. Told that this one stops, systemd would wait for
+        // its end and at last see to it.
+        Ending::Reexec => "RELOADING=1",
+    });
     let (reason, keep) = match &ending {
         Ending::Stop { signal } => (*signal, keep_agents),
         Ending::Reexec => ("SIGUSR2", true),
