@@ -8,7 +8,7 @@ use osmoda_ledger::note::VerifierKey;
 
 use super::{
     Output, agent_name,
-    auditor::{Report, Timeline},
+    auditor::{Anchor, Report, Timeline},
 };
 
 /// Commands on the ledger's file.
@@ -166,6 +166,8 @@ pub enum Ledger {
     Timeline(Timeline),
     /// Report on a period for an auditor; exits 1 if it is not complete
     Report(Report),
+    /// Show how far each anchor has come, or print the checkpoint that one took
+    Anchor(Anchor),
 }
 
 /// A ledger other than the state directory's.

@@ -20,7 +20,7 @@ use osmoda_node::{
     error::chain,
 };
 
-use super::{follow, paths, report, timeline};
+use super::{anchor, follow, paths, report, timeline};
 use crate::{
     args::{Global, Ledger, Output},
     failure::{Answer, Failure, Outcome, USAGE},
@@ -79,6 +79,7 @@ pub fn ledger(global: &Global, command: Ledger) -> Outcome {
         Ledger::Backup { target, file } => copy(&chosen(global, file.path)?, &target),
         Ledger::Timeline(args) => timeline::timeline(&args),
         Ledger::Report(args) => report::report(global, &args),
+        Ledger::Anchor(args) => anchor::anchor(global, &args),
     }
 }
 

@@ -62,7 +62,7 @@ fn absolute(specs: SpecsRef) -> Result<SpecsRef, Failure> {
 }
 
 /// What the daemon has to say, from `info` on, or as OSMODA_LOG chooses.
-fn log_to_stderr() {
+pub(super) fn log_to_stderr() {
     let filter = EnvFilter::try_from_env("OSMODA_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
