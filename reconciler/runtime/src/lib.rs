@@ -5,6 +5,7 @@
 
 pub mod clock;
 pub mod native;
+mod probe;
 
 use std::{collections::BTreeMap, future::Future, io, os::fd::OwnedFd, sync::Arc, time::Duration};
 
@@ -16,6 +17,8 @@ use osmoda_core::{
     time::Mono,
 };
 use tokio::sync::mpsc;
+
+pub use self::probe::{PROBE_OUTPUT_MAX, ProbeEnd, ProbeError, ProbeRequest};
 
 /// Everything that a start needs. Execution makes no choices.
 #[derive(Debug, Clone)]
@@ -165,6 +168,16 @@ pub trait Runtime: Send + Sync + 'static {
         invocation: InvocationId,
         stop: &Stop,
     ) -> impl Future<Output = Result<Stopped, StopError>> + Send;
+
+    /// Runs an exec probe as the agent runs, but for an identity of its own: its processes are
+    /// no part of the instance. Resolves when nothing of it is left. Given up, it is killed.
+    ///
+    /// # Errors
+    /// [`ProbeError`]: it did not run.
+    fn probe(
+        &self,
+        request: ProbeRequest,
+    ) -> impl Future<Output = Result<ProbeEnd, ProbeError>> + Send;
 
     /// The agent's latest instance, running or ended, from what is already known (no I/O).
     fn inspect(&self, agent: &AgentName) -> Observation<Option<Instance>>;

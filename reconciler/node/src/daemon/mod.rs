@@ -203,7 +203,11 @@ async fn serve(options: DaemonOptions) -> Result<Ending, DaemonError> {
         profiles: Arc::new(profiles),
         journal: LedgerJournal::open(ledger.clone(), anchors.board())
             .map_err(|error| DaemonError::system("cannot read the ledger", error))?,
-        senses: Arc::new(RealSenses::new(Arc::clone(&runtime), Arc::clone(&clock))),
+        senses: Arc::new(RealSenses::new(
+            Arc::clone(&runtime),
+            Arc::clone(&clock),
+            Arc::clone(&scrubber),
+        )),
         clock: Arc::clone(&clock),
         ids: Box::new(fresh_id),
         offload: Offload::Thread,

@@ -6,6 +6,7 @@
 //!
 //! Where to start: [`Detectors::follow`].
 
+mod ask;
 pub mod board;
 mod file_sign;
 pub mod notify;

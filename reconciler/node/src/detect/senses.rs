@@ -10,31 +10,40 @@ use osmoda_core::{
     spec::HeartbeatSource,
     time::{Clock, Mono},
 };
+use osmoda_ledger::Scrubber;
 use osmoda_runtime::Runtime;
 
-use super::{Asked, Question, Senses, file_sign::FileSigns};
+use super::{Asked, Question, Senses, ask, file_sign::FileSigns};
 
 /// Asks the network, the file system and the runtime.
 pub struct RealSenses<R> {
     runtime: Arc<R>,
     file_signs: Arc<FileSigns>,
+    scrubber: Arc<Scrubber>,
 }
 
 impl<R: Runtime> RealSenses<R> {
-    /// Senses for the agents of this runtime.
-    pub fn new(runtime: Arc<R>, clock: Arc<dyn Clock>) -> Self {
+    /// Senses for the agents of this runtime. What a probe is told is scrubbed before anybody
+    /// sees it, and before it is cut: half a secret would not be known for one.
+    pub fn new(runtime: Arc<R>, clock: Arc<dyn Clock>, scrubber: Arc<Scrubber>) -> Self {
         Self {
             runtime,
             file_signs: Arc::new(FileSigns::new(clock)),
+            scrubber,
         }
     }
 }
 
 impl<R: Runtime> Senses for RealSenses<R> {
     fn check(&self, question: Question) -> Asked<Answer> {
-        let _ = &self.runtime;
-        let what = format!("{:?} cannot be asked yet", question.check);
-        Box::pin(async { Answer::Failure(what) })
+        let (runtime, scrubber) = (Arc::clone(&self.runtime), Arc::clone(&self.scrubber));
+        Box::pin(async move {
+            match ask::ask(&*runtime, &question).await {
+                Answer::Success => Answer::Success,
+                Answer::Warning(said) => Answer::Warning(scrubber.scrub(&said).into_owned()),
+                Answer::Failure(said) => Answer::Failure(scrubber.scrub(&said).into_owned()),
+            }
+        })
     }
 
     fn usage(&self, agent: AgentName, invocation: InvocationId) -> Asked<io::Result<Usage>> {

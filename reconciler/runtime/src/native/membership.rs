@@ -26,8 +26,8 @@ use osmoda_core::{
 use rustix::event::PollFlags;
 
 use super::{
-    NativeRuntime, process, procfs, shared::Shared, sys::exit_info::cgroup_id, table::Latest,
-    tree::Tree,
+    NativeRuntime, probe, process, procfs, shared::Shared, sys::exit_info::cgroup_id,
+    table::Latest, tree::Tree,
 };
 use crate::Sender;
 
@@ -125,8 +125,8 @@ fn lives(sender: &Sender) -> bool {
 }
 
 impl NativeRuntime {
-    /// Whether `pid` is in the process tree of any agent. A process that cannot be looked at is
-    /// taken for one: it may have hidden itself.
+    /// Whether `pid` is in the process tree of any agent, or of a probe of one. A process that
+    /// cannot be looked at is taken for one: it may have hidden itself.
     pub fn is_in_agent_tree(&self, pid: u32) -> bool {
         let Ok(cgroup) = own_cgroup(pid) else {
             return true;
@@ -137,7 +137,9 @@ impl NativeRuntime {
                 .iter()
                 .any(|instance| self.has_cgroup(instance, cgroup))
         });
-        in_cgroup || is_descendant(pid, &instances)
+        in_cgroup
+            || probe::is_of_a_probe(&self.shared, pid, cgroup.as_deref())
+            || is_descendant(pid, &instances, &self.shared.probes.pids())
     }
 
     fn has_cgroup(&self, instance: &Instance, cgroup: &str) -> bool {
@@ -171,13 +173,14 @@ fn holds(own: &Path, cgroup: &str) -> bool {
     within.any(|part| own.ends_with(part))
 }
 
-/// Whether an instance's main process is among its ancestors, or leads its session, or its
-/// environment names an instance.
-fn is_descendant(pid: u32, instances: &[Instance]) -> bool {
+/// Whether the main process of an instance or a probe is among its ancestors, or leads its
+/// session, or its environment names an instance.
+fn is_descendant(pid: u32, instances: &[Instance], probes: &[u32]) -> bool {
     let is_main = |pid: u32| {
-        instances
-            .iter()
-            .any(|i| i.state == InstanceState::Running { pid })
+        probes.contains(&pid)
+            || instances
+                .iter()
+                .any(|i| i.state == InstanceState::Running { pid })
     };
     let mut at = pid;
     for _ in 0..ANCESTORS_MAX {

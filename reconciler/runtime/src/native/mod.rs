@@ -8,6 +8,7 @@
 //! - `shared` is the work between those: a start or an end as a whole;
 //! - a new daemon: `lock` (one at a time), `note` (what instances leave), `adopt`;
 //! - before any of that: `survey`, what the host offers;
+//! - `probe` runs commands that ask after an instance, beside its tree and never in it;
 //! - `delegation` finds where cgroups may be made, `table` is what is known in memory.
 //!
 //! Invariants: an agent's child leaves its note before its exec, under a lock that the next
@@ -27,6 +28,7 @@ mod membership;
 mod note;
 mod options;
 mod output;
+mod probe;
 mod process;
 mod procfs;
 mod shared;
@@ -63,8 +65,8 @@ use tokio::{
 };
 
 use crate::{
-    MainPidError, ObserveError, Runtime, RuntimeEvent, Sender, StartError, StartRequest, StopError,
-    Stopped,
+    MainPidError, ObserveError, ProbeEnd, ProbeError, ProbeRequest, Runtime, RuntimeEvent, Sender,
+    StartError, StartRequest, StopError, Stopped,
 };
 
 use self::{
@@ -134,6 +136,7 @@ impl NativeRuntime {
                 .map_err(failed("open", null))?,
             protected_from_oom: is_protected_from_oom(),
             table: Table::default(),
+            probes: Arc::default(),
             starts: Semaphore::new(STARTS_AT_ONCE),
             events: Mutex::new(None),
             next_log_check: AtomicU64::new(0),
@@ -144,6 +147,7 @@ impl NativeRuntime {
             options,
             instances_dir,
         });
+        probe::sweep(&shared);
         adopt::adopt_all(&shared)
             .map_err(failed("adopt what is noted in", &shared.instances_dir))?;
         Ok(Self {
@@ -236,6 +240,10 @@ impl Runtime for NativeRuntime {
         kill_rest(latest.tree).await?;
         self.shared.remove_credentials(agent, invocation).await;
         Ok(stopped)
+    }
+
+    async fn probe(&self, request: ProbeRequest) -> Result<ProbeEnd, ProbeError> {
+        probe::run(&self.shared, request).await
     }
 
     fn inspect(&self, agent: &AgentName) -> Observation<Option<Instance>> {

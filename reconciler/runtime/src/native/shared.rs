@@ -34,6 +34,7 @@ use super::{
     note,
     options::NativeOptions,
     output::OutputLooks,
+    probe::Probes,
     process::Process,
     table::{Latest, Table},
     tree::{self, END_WAIT, Tree},
@@ -54,6 +55,7 @@ pub(super) struct Shared {
     /// The daemon has a negative oom_score_adj, which agents must not inherit.
     pub protected_from_oom: bool,
     pub table: Table,
+    pub probes: Arc<Probes>,
     pub starts: Semaphore,
     pub events: Mutex<Option<mpsc::UnboundedSender<RuntimeEvent>>>,
     pub next_log_check: AtomicU64,
@@ -260,8 +262,11 @@ impl Shared {
             }
         }
         if self.enforcement.cgroup.is_none() || std::process::id() == 1 {
-            let mains: Vec<u32> = running.iter().map(|(_, _, process)| process.pid).collect();
-            tree::reap_orphans(&mains);
+            let mains = running.iter().map(|(_, _, process)| process.pid);
+            self.probes.while_none_begins(|probes| {
+                let mains: Vec<u32> = mains.chain(probes).collect();
+                tree::reap_orphans(&mains);
+            });
         }
     }
 

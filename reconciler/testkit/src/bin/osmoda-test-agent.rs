@@ -15,6 +15,7 @@ use std::{
     io::{self, Read as _, Write as _},
     net::{Ipv4Addr, TcpListener},
     os::unix::net::UnixDatagram,
+    path::Path,
     process::{Command, ExitCode, Stdio},
     sync::mpsc,
     thread,
@@ -41,6 +42,7 @@ actions, separated by `then`:
                               leaves a sleeping process behind, prints `grandchild PID`
   setsid                      begins a session
   print LINE...               prints its arguments, one a line
+  flood MIB                   prints that much
   print-env                   prints the environment, sorted
   print-file PATH             prints a file; $NAME/... begins with a variable's value
   print-fds                   prints the numbers of the open descriptors
@@ -53,7 +55,9 @@ actions, separated by `then`:
   hand-over                   leaves a sleeping child, names it as the main process, and ends
   extend-on-term MS N         waits for SIGTERM, asks for twice that time, works that long,
                               ends with code N
-  serve --port P [--fail-after N]    answers every HTTP request with 200, or 500 after N of them";
+  serve --port P [--fail-after N]    answers every HTTP request with 200, or 500 after N of them
+  serve --port P --status-from DIR   answers a request for /NAME with the status that the file
+                              DIR/NAME holds, never if it holds `hang`, with 200 if there is none";
 
 fn main() -> ExitCode {
     if let Err(error) = bound_life() {
@@ -106,6 +110,7 @@ fn act(words: &[&str]) -> io::Result<()> {
         ["fork-grandchild", flags @ ..] => fork_grandchild(flags),
         ["setsid"] => Ok(rustix::process::setsid().map(|_| ())?),
         ["print", lines @ ..] => say(&lines.join("\n")),
+        ["flood", mib] => flood(number(mib)?),
         ["print-env"] => print_environment(),
         ["print-file", path] => say(fs::read_to_string(expand(path))?.trim_end()),
         ["print-fds"] => print_descriptors(),
@@ -120,6 +125,9 @@ fn act(words: &[&str]) -> io::Result<()> {
         ["touch", path, "--every", rest @ ..] => again(rest, || fs::write(path, "still here")),
         ["hand-over"] => hand_over(),
         ["extend-on-term", millis, code] => extend_on_term(number(millis)?, number(code)?),
+        ["serve", "--port", port, "--status-from", directory] => {
+            serve_from(number(port)?, Path::new(directory))
+        }
         ["serve", "--port", port] => serve(number(port)?, u64::MAX),
         ["serve", "--port", port, "--fail-after", count] => serve(number(port)?, number(count)?),
         _ => Err(io::Error::new(
@@ -143,6 +151,12 @@ fn forever() -> io::Result<()> {
 fn say(text: &str) -> io::Result<()> {
     let mut out = io::stdout();
     writeln!(out, "{text}")?;
+    out.flush()
+}
+
+fn flood(mib: usize) -> io::Result<()> {
+    let mut out = io::stdout();
+    (0..mib).try_for_each(|_| out.write_all(&vec![b'x'; 1 << 20]))?;
     out.flush()
 }
 
@@ -278,6 +292,32 @@ fn extend_on_term(millis: u64, code: i32) -> io::Result<()> {
     notify(&format!("EXTEND_TIMEOUT_USEC={}", millis * 2000))?;
     thread::sleep(Duration::from_millis(millis));
     std::process::exit(code)
+}
+
+/// Connections that are never answered stay open.
+fn serve_from(port: u16, directory: &Path) -> io::Result<()> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))?;
+    say(&format!("serving {}", listener.local_addr()?.port()))?;
+    let mut unanswered = Vec::new();
+    for stream in listener.incoming() {
+        let mut stream = stream?;
+        let mut request = [0; 4096];
+        let length = stream.read(&mut request).unwrap_or(0); // a caller that has gone asks nothing
+        let request = String::from_utf8_lossy(&request[..length]).into_owned();
+        let path = request.split(' ').nth(1).unwrap_or("/");
+        let file = directory.join(path.trim_start_matches('/'));
+        let status = fs::read_to_string(file).unwrap_or_else(|_| "200".to_owned());
+        if status.trim() == "hang" {
+            unanswered.push(stream);
+            continue;
+        }
+        let status = status.trim();
+        let answer = format!(
+            "HTTP/1.1 {status} Told\r\ncontent-length: 5\r\nconnection: close\r\n\r\ntold\n"
+        );
+        let _ = stream.write_all(answer.as_bytes()); // the caller may not wait for it
+    }
+    Ok(())
 }
 
 fn serve(port: u16, fail_after: u64) -> io::Result<()> {

@@ -1,7 +1,7 @@
 //! The cases that every runtime passes: native with and without cgroups, systemd, and the fake.
 //!
-//! A case is an async function over a [`Bench`]; [`any`] holds those that the fake passes too,
-//! [`real`] those that need a process. `runtime_conformance!` makes one test of each:
+//! A case is an async function over a [`Bench`]; [`any`] and [`probes`] hold those that the fake
+//! passes too, [`real`] and [`real_probes`] those that need a process. `runtime_conformance!` makes one test of each:
 //!
 //! ```ignore
 //! osmoda_testkit::runtime_conformance!(any, real; my_subject());
@@ -17,7 +17,9 @@
 )]
 
 pub mod any;
+pub mod probes;
 pub mod real;
+pub mod real_probes;
 
 use std::{
     fmt::Debug,
@@ -272,6 +274,25 @@ macro_rules! conformance_group {
             the_owner_of_a_process_is_known,
             a_process_outside_the_tree_becomes_no_main_process,
             the_time_of_the_last_output_is_known
+        );
+    };
+    (probes; $attributes:meta; $subject:expr) => {
+        $crate::conformance_cases!(probes; $attributes; $subject;
+            a_probe_tells_how_it_ended_and_what_it_wrote,
+            a_probe_that_takes_too_long_is_ended,
+            the_output_of_a_probe_is_bounded,
+            only_an_instance_that_runs_is_probed,
+            a_probe_that_does_not_exist_is_named
+        );
+    };
+    (real_probes; $attributes:meta; $subject:expr) => {
+        $crate::conformance_cases!(real_probes; $attributes; $subject;
+            what_a_probe_started_ends_at_its_timeout,
+            a_probe_ends_with_its_main_process_whoever_holds_its_output,
+            a_probe_that_writes_without_end_is_neither_held_up_nor_kept,
+            a_probe_that_nobody_waits_for_is_ended,
+            a_probe_is_no_part_of_the_instance,
+            a_probe_has_the_agents_surroundings
         );
     };
     (real; $attributes:meta; $subject:expr) => {

@@ -26,8 +26,8 @@ use osmoda_core::{
     time::Mono,
 };
 use osmoda_runtime::{
-    MainPidError, ObserveError, Runtime, RuntimeEvent, Sender, StartError, StartRequest, StopError,
-    Stopped,
+    MainPidError, ObserveError, PROBE_OUTPUT_MAX, ProbeEnd, ProbeError, ProbeRequest, Runtime,
+    RuntimeEvent, Sender, StartError, StartRequest, StopError, Stopped,
 };
 use tokio::{sync::mpsc, time::sleep};
 
@@ -136,6 +136,32 @@ impl Runtime for FakeRuntime {
             exit,
             killed: false,
         })
+    }
+
+    async fn probe(&self, request: ProbeRequest) -> Result<ProbeEnd, ProbeError> {
+        let agent = &request.agent.name;
+        let known = self.world.known(agent, request.invocation);
+        if !known.is_some_and(|known| matches!(known.state, InstanceState::Running { .. })) {
+            return Err(ProbeError::NotRunning {
+                agent: agent.clone(),
+                invocation: request.invocation,
+            });
+        }
+        script::check_program(&request.command).map_err(ProbeError::Start)?;
+        let script = Script::of(&request.command);
+        let status = match script.ending {
+            Ending::After(time, status) if time <= request.timeout => {
+                sleep(time).await;
+                Some(status)
+            }
+            Ending::After(..) | Ending::Never => {
+                sleep(request.timeout).await;
+                None
+            }
+        };
+        let mut output = script.prints.join("\n").into_bytes();
+        output.truncate(PROBE_OUTPUT_MAX);
+        Ok(ProbeEnd { status, output })
     }
 
     fn inspect(&self, agent: &AgentName) -> Observation<Option<Instance>> {

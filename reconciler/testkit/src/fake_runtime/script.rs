@@ -93,7 +93,12 @@ pub(super) fn check(spec: &AgentSpec) -> Result<(), StartError> {
             source: io::ErrorKind::NotFound.into(),
         });
     }
-    match spec.command.first() {
+    check_program(&spec.command)
+}
+
+/// Whether there is such a program.
+pub(super) fn check_program(command: &[String]) -> Result<(), StartError> {
+    match command.first() {
         Some(program) if !program.starts_with(MISSING) => Ok(()),
         program => Err(StartError::Invalid {
             what: format!("cannot execute {}", program.map_or("", String::as_str)),

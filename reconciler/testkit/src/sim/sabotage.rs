@@ -13,8 +13,8 @@ use osmoda_core::{
     time::Mono,
 };
 use osmoda_runtime::{
-    MainPidError, ObserveError, Runtime, RuntimeEvent, Sender, StartError, StartRequest, StopError,
-    Stopped,
+    MainPidError, ObserveError, ProbeEnd, ProbeError, ProbeRequest, Runtime, RuntimeEvent, Sender,
+    StartError, StartRequest, StopError, Stopped,
 };
 use tokio::sync::mpsc;
 
@@ -74,6 +74,10 @@ impl Runtime for Sabotaged {
         stop: &Stop,
     ) -> Result<Stopped, StopError> {
         self.honest.stop(agent, invocation, stop).await
+    }
+
+    async fn probe(&self, request: ProbeRequest) -> Result<ProbeEnd, ProbeError> {
+        self.honest.probe(request).await
     }
 
     fn inspect(&self, agent: &AgentName) -> Observation<Option<Instance>> {

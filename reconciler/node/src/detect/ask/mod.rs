@@ -1,0 +1,90 @@
+//! How each kind of probe asks its question: [`http`], [`tcp`], [`mcp`] over a connection of its
+//! own each time (nothing pooled: what a new client would meet is what counts), [`exec`] through
+//! the runtime.
+//!
+//! Invariants: every answer comes within the probe's timeout, but for the end of a command that
+//! had to be killed; what is read of an answer is bounded; what cannot be asked is a failure.
+//!
+//! Where to start: [`ask`].
+
+mod exec;
+mod http;
+mod location;
+mod mcp;
+mod sse;
+mod tcp;
+mod tls;
+mod wire;
+
+use std::{future::Future, io, time::Duration};
+
+use osmoda_core::{probe::Answer, spec::ProbeCheck};
+use osmoda_runtime::Runtime;
+use tokio::time::timeout;
+
+use self::wire::Target;
+use super::Question;
+use crate::error::chain;
+
+/// Why there is no good answer.
+#[derive(Debug, thiserror::Error)]
+enum AskError {
+    /// Nobody accepts connections there.
+    #[error("cannot connect to {address}")]
+    Connect {
+        address: String,
+        #[source]
+        source: io::Error,
+    },
+    /// The connection is not one of TLS.
+    #[error("cannot speak TLS with {address}")]
+    Tls {
+        address: String,
+        #[source]
+        source: io::Error,
+    },
+    /// The other side does not answer as HTTP/1.1 wants it.
+    #[error("no HTTP answer")]
+    Exchange(#[source] hyper::Error),
+    /// The spec asks for something that cannot be put into a request.
+    #[error("this cannot be asked over HTTP")]
+    Request(#[source] hyper::http::Error),
+    /// It answers, and says that it is not well, or nothing that makes sense.
+    #[error("{0}")]
+    Unwell(String),
+}
+
+/// Asks once.
+pub(super) async fn ask<R: Runtime>(runtime: &R, question: &Question) -> Answer {
+    let limit = question.timeout;
+    match &question.check {
+        ProbeCheck::HttpGet {
+            host,
+            port,
+            path,
+            scheme,
+            headers,
+            expect,
+        } => {
+            let target = Target::new(*scheme, host, *port);
+            in_time(limit, http::ask(target, path, headers, *expect)).await
+        }
+        ProbeCheck::TcpSocket { host, port } => in_time(limit, tcp::ask(host, *port)).await,
+        ProbeCheck::Mcp { url } => in_time(limit, mcp::ask(url)).await,
+        // The runtime keeps the time: it has processes to end when that is up.
+        ProbeCheck::Exec { command } => exec::ask(runtime, question, command).await,
+    }
+}
+
+async fn in_time(
+    limit: Duration,
+    asking: impl Future<Output = Result<Answer, AskError>>,
+) -> Answer {
+    match timeout(limit, asking).await {
+        Ok(answer) => answer.unwrap_or_else(|error| Answer::Failure(chain(&error))),
+        Err(_) => Answer::Failure(format!("no answer within {limit:?}")),
+    }
+}
+
+#[cfg(test)]
+mod tests;
