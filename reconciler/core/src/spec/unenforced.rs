@@ -3,26 +3,14 @@
 //! Such a field is decoded and checked like any other, so that a spec is right the day it is
 //! acted on; until then whoever sets it is told. A feature that lands deletes its row here.
 
-use super::{AgentSpec, LedgerSettings, Node, NodeRollback, Rollout, Sandbox};
+use super::{AgentSpec, LedgerSettings, Node, NodeRollback, Rollback, Sandbox};
 
 type Rows<T> = &'static [(&'static str, fn(&T) -> bool)];
 
 /// Paths within `spec` of an Agent, and whether they are set away from their default.
 const AGENT: Rows<AgentSpec> = &[
-    ("rollout.progressDeadline", |spec| {
-        spec.rollout.progress_deadline != Rollout::default().progress_deadline
-    }),
-    ("rollout.minReady", |spec| {
-        spec.rollout.min_ready != Rollout::default().min_ready
-    }),
-    ("rollout.rollback", |spec| {
-        spec.rollout.rollback != Rollout::default().rollback
-    }),
-    ("rollout.suspectFor", |spec| {
-        spec.rollout.suspect_for != Rollout::default().suspect_for
-    }),
-    ("rollout.historyLimit", |spec| {
-        spec.rollout.history_limit != Rollout::default().history_limit
+    ("rollout.rollback: System", |spec| {
+        spec.rollout.rollback == Rollback::System
     }),
     ("sandbox", |spec| spec.sandbox != Sandbox::default()),
 ];
@@ -68,8 +56,9 @@ mod tests {
     fn a_field_that_is_set_is_named_by_its_path() {
         let mut spec = AgentSpec::new(vec!["a".into()]);
         spec.sandbox = Sandbox::Off;
-        spec.rollout.history_limit = 3;
-        assert_eq!(unenforced(&spec), ["rollout.historyLimit", "sandbox"]);
+        spec.rollout.rollback = Rollback::System;
+        let expected = ["rollout.rollback: System", "sandbox"];
+        assert_eq!(unenforced(&spec), expected);
         let mut node = Node::default();
         node.rollback.budget = 0;
         assert_eq!(unenforced_node(&node), ["rollback"]);
