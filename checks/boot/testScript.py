@@ -58,9 +58,14 @@ def entries():
     return [json.loads(line)["entry"] for line in lines[1:-1]]
 
 
+def told_of(kind):
+    """How many entries of a kind the ledger has."""
+    return sum(entry["kind"] == kind for entry in entries())
+
+
 def failures():
     """How many failures the ledger tells of."""
-    return sum(entry["kind"] == "FailureDetected" for entry in entries())
+    return told_of("FailureDetected")
 
 
 start_all()
@@ -92,6 +97,19 @@ with subtest("agents that were adopted are healed like others"):
     assert kill_and_wait("worker") in (9, None)
     demand_one_copy_each()
 
+with subtest("the daemon becomes its successor in place, and systemd takes it for a reload"):
+    daemon = daemon_pid()
+    agents = {name: status(name)["pid"] for name in AGENTS}
+    begun = told_of("NodeStarted")
+    machine.succeed("systemctl kill --signal=USR2 --kill-whom=main osmoda.service")
+    retry(lambda _last: told_of("NodeStarted") == begun + 1, 120)
+    # Not "deactivating": then it would be ended when the time for a stop is over.
+    machine.wait_for_unit("osmoda.service")
+    assert machine.get_unit_info("osmoda.service")["SubState"] == "running"
+    demand_one_copy_each()
+    now = {name: status(name)["pid"] for name in AGENTS}
+    assert daemon_pid() == daemon and now == agents, f"{daemon} {agents}: {daemon_pid()} {now}"
+
 with subtest("a reboot is not taken for a crash, and no agent for one that still runs"):
     told = failures()
     machine.shutdown()
@@ -106,6 +124,7 @@ with subtest("the ledger tells all of this and verifies"):
     told = entries()
     assert [entry["seq"] for entry in told] == list(range(verdict["size"]))
     starts = [entry["boot"] for entry in told if entry["kind"] == "NodeStarted"]
-    assert len(starts) == 3 and len(set(starts)) == 2, starts
-    # The daemon that was killed could not say that it stops; the one that was shut down could.
-    assert sum(entry["kind"] == "NodeStopped" for entry in told) == 1
+    assert len(starts) == 4 and len(set(starts)) == 2, starts
+    # The daemon that was killed could not say that it stops; the one that made room for its
+    # successor could, and so could the one that was shut down.
+    assert sum(entry["kind"] == "NodeStopped" for entry in told) == 2
