@@ -318,7 +318,7 @@ fn another_main_process_is_watched_and_adopted_instead_of_the_first() {
 fn strangers_are_not_heard() {
     let scene = Scene::with(&[speaking("sleep", "1h")]);
     let _daemon = scene.daemon();
-    scene.pid("a");
+    scene.until("a", "has a process", |status| status["pid"].is_u64());
     let socket = UnixDatagram::unbound().unwrap();
     let notify = scene.run_dir().join("notify");
     for text in [
