@@ -29,6 +29,7 @@ mod killed_daemon;
 mod looking;
 mod main_job;
 mod operating;
+mod probes;
 mod process_trees;
 mod resources;
 mod rights;
