@@ -141,7 +141,7 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
                 last_exit: last_exit(state),
                 generation: generation_status(state, &observed.active),
                 observed_generation: state.memory.active.as_ref().map_or(0, |g| g.number),
-                resources: observed.vitals.as_ref().and_then(sampled),
+                resources: running.and(observed.vitals.as_ref()).and_then(sampled),
                 next_action: next_action(state, running.is_some(), now, wall),
                 incident: state
                     .memory

@@ -135,7 +135,7 @@ impl Simulation {
         let daemon = self.daemon.as_ref().ok_or("there is no daemon")?;
         let diff = daemon
             .handle
-            .diff()
+            .diff(Default::default())
             .await
             .map_err(|gone| gone.to_string())?;
         let differences = diff.agents.iter().flat_map(|agent| &agent.differences);
