@@ -26,6 +26,7 @@ mod full_disk;
 mod heartbeat;
 mod held_places;
 mod killed_daemon;
+mod log_keeping;
 mod looking;
 mod main_job;
 mod operating;

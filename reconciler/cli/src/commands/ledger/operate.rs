@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use osmoda_core::{event::Actor, time::Wall};
-use osmoda_ledger::Ledger;
+use osmoda_ledger::{Ledger, store::DropError};
 use osmoda_node::{
     api::types::{LedgerCheckpoint, LedgerDropped, LedgerKey},
     daemon::{DaemonError, OfflineLedger},
@@ -75,7 +75,7 @@ pub fn prune(global: &Global, file: Option<PathBuf>, before: &str, output: Outpu
         ledger
             .prune(before, actor)
             .map(LedgerDropped::from)
-            .map_err(failed)
+            .map_err(undropped)
     })?;
     tell_dropped(output, &dropped)
 }
@@ -93,7 +93,7 @@ pub fn redact(
         ledger
             .redact(seq, reason.clone(), actor)
             .map(LedgerDropped::from)
-            .map_err(failed)
+            .map_err(undropped)
     })?;
     tell_dropped(output, &dropped)
 }
@@ -130,6 +130,16 @@ fn tell(output: Output, object: &impl Serialize, text: &str) -> Outcome {
 
 fn failed(error: impl std::error::Error) -> Failure {
     Failure::internal(chain(&error))
+}
+
+/// With the exit code that the daemon's answer would have.
+fn undropped(error: DropError) -> Failure {
+    match error {
+        DropError::NoBody(_) | DropError::NothingBefore(_) | DropError::Needed { .. } => {
+            Failure::usage(error.to_string())
+        }
+        error => failed(error),
+    }
 }
 
 /// Asks the daemon; where none answers, does it here.
