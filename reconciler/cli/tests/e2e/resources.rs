@@ -110,7 +110,9 @@ fn status_tells_what_each_tree_uses_whether_it_is_judged_or_not() {
     let scene = Scene::with(&[
         Agent::test("plain", "sleep"),
         Agent::test("judged", "sleep").with("resources", judged),
-        Agent::test("ended", "exit 0").with("restart", json!({"policy": "Never"})),
+        Agent::test("ended", "sleep 1500 then exit 0")
+            .with("resources", json!({"memory": {"high": "1Gi"}}))
+            .with("restart", json!({"policy": "Never"})),
     ]);
     let _daemon = scene.daemon();
     for name in ["plain", "judged"] {

@@ -2,6 +2,8 @@
 
 #![allow(missing_docs, reason = "the name of a case says what it is")]
 
+use std::io::ErrorKind;
+
 use osmoda_core::{
     observed::{ExitStatus, InstanceState},
     spec::{Credential, Stop},
@@ -353,4 +355,18 @@ pub async fn the_last_output_is_bounded<S: Subject>(bench: &mut Bench<S>) {
     assert_eq!(last(2, 1000), ["second", "third"]);
     assert_eq!(last(9, 14), ["second", "third"]);
     assert_eq!(last(0, 1000), [""; 0]);
+}
+
+pub async fn the_use_of_a_running_instance_is_known_and_of_no_other<S: Subject>(
+    bench: &mut Bench<S>,
+) {
+    let instance = bench.start(&["sleep"]).await;
+    let used = within(bench.runtime().usage(&agent(), instance.invocation)).await;
+    assert!(used.is_ok(), "{used:?}");
+    let other = bench.invocation(7);
+    let unknown = within(bench.runtime().usage(&agent(), other)).await;
+    assert_eq!(unknown.unwrap_err().kind(), ErrorKind::NotFound);
+    bench.stop(&instance, GENEROUS).await.unwrap();
+    let ended = within(bench.runtime().usage(&agent(), instance.invocation)).await;
+    assert_eq!(ended.unwrap_err().kind(), ErrorKind::NotFound);
 }

@@ -273,7 +273,8 @@ macro_rules! conformance_group {
             a_stop_under_way_is_extended_and_not_by_an_extension_from_before,
             the_owner_of_a_process_is_known,
             a_process_outside_the_tree_becomes_no_main_process,
-            the_time_of_the_last_output_is_known
+            the_time_of_the_last_output_is_known,
+            the_use_of_a_running_instance_is_known_and_of_no_other
         );
     };
     (probes; $attributes:meta; $subject:expr) => {
@@ -311,7 +312,8 @@ macro_rules! conformance_group {
             a_file_that_is_no_program_is_refused,
             the_directory_of_an_agent_is_its_home,
             another_user_is_taken_on,
-            a_stopped_process_can_be_stopped_for_good
+            a_stopped_process_can_be_stopped_for_good,
+            the_use_is_told_as_it_grows
         );
     };
 }

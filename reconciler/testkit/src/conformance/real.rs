@@ -6,13 +6,14 @@ use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
 
 use osmoda_core::{
     observed::ExitStatus,
+    resources::Usage,
     spec::{Credential, Heartbeat, HeartbeatSource},
     units::Period,
 };
 use osmoda_runtime::{Runtime as _, StartError};
 use rustix::process::{Pid, geteuid, kill_process, test_kill_process};
 
-use super::{Bench, Subject, agent, eventually, pid};
+use super::{Bench, Subject, agent, eventually, pid, within};
 
 /// Long enough that an agent that listens never meets it.
 const GENEROUS: Period = Period::secs(15);
@@ -348,4 +349,21 @@ pub async fn a_stopped_process_can_be_stopped_for_good<S: Subject>(bench: &mut B
         .expect("the agent stops");
     assert_eq!(stopped.exit.status, ExitStatus::Code { code: 5 });
     assert!(test_kill_process(rustix_pid(pid(&instance))).is_err());
+}
+
+pub async fn the_use_is_told_as_it_grows<S: Subject>(bench: &mut Bench<S>) {
+    let instance = bench.start(&["leak", "--mib-per-s", "200"]).await;
+    let grown = async {
+        let mut before = Usage::default();
+        loop {
+            let usage = bench.runtime().usage(&instance.agent, instance.invocation);
+            let usage = usage.await.expect("it runs");
+            assert!(usage.cpu_us >= before.cpu_us, "{before:?}, then {usage:?}");
+            if usage.memory_bytes > 32 << 20 && usage.cpu_us > before.cpu_us {
+                break;
+            }
+            before = usage;
+        }
+    };
+    within(grown).await;
 }

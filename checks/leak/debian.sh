@@ -1,0 +1,6 @@
+#!/bin/sh
+# The guest has osmoda as a service with agents that leak, read, fork and rest.
+set -eu
+
+install -m 755 osmoda-test-agent /usr/local/bin/
+sh ./osmoda.sh
