@@ -24,6 +24,10 @@ use crate::{
 /// Time between looks.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
+/// A spec that was written just now may not have been read yet: a verdict on the one before it
+/// is no answer before this much time has passed.
+const SPECS_ARE_READ_AFTER: Duration = Duration::from_secs(2);
+
 /// What is waited for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Goal {
@@ -75,6 +79,7 @@ pub async fn until(
     timeout: Period,
 ) -> Outcome {
     let deadline = Instant::now() + timeout.get();
+    let read_at = Instant::now() + SPECS_ARE_READ_AFTER;
     let mut seen = false;
     loop {
         let agents = match look(client, agent).await {
@@ -92,6 +97,9 @@ pub async fn until(
         seen = true;
         match judge_all(&agents, goal) {
             (Progress::Done, _) => return Ok(Answer::Yes),
+            (Progress::Failed(_), _) if *goal == Goal::Proven && Instant::now() < read_at => {
+                sleep(LOOK_EVERY).await;
+            }
             (Progress::Failed(why), name) => {
                 output::note(&format!(
                     "osmoda: {name} has failed: {why}\n  look at: osmoda describe {name}"

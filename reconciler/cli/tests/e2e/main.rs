@@ -19,6 +19,7 @@
 mod support;
 
 mod bad_input;
+mod cascade;
 mod credentials;
 mod doctor;
 mod environment;
@@ -34,6 +35,7 @@ mod probes;
 mod process_trees;
 mod resources;
 mod rights;
+mod rollout;
 mod signals;
 mod spec_changes;
 mod witnesses;
