@@ -111,7 +111,7 @@ fn after_its_first_fall_a_slow_sawtooth_is_known() {
     // Its first rise ends out of reach of the threshold; all later ones, much nearer.
     no_alarm(4 * HOUR, |age| {
         let period = 120.0;
-        let top = if age < period { 82.0 } else { 90.0 };
+        let top = if age < period { 92.0 } else { 95.5 };
         of_high(20.0) + of_high(top - 20.0) * (age % period) / period
     });
 }
