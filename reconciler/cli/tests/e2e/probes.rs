@@ -197,6 +197,28 @@ fn a_command_asks_as_the_agent_and_what_it_says_is_kept_without_secrets() {
     scene.until("a", "is ready again", is_ready);
 }
 
+#[test]
+fn no_secret_reaches_the_status_either_not_even_half_of_one() {
+    let scene = Scene::new();
+    let secret = scene.path().join("secret");
+    fs::write(&secret, "correct-horse-battery").unwrap();
+    // Its answer is cut after 1 KiB: in the middle of the secret.
+    let check = "printf '%01000d%s' 0 \"$TOKEN\"; exit 7";
+    let probe = json!({"exec": {"command": ["/bin/sh", "-c", check]}, "timeout": "20s"});
+    let agent = Agent::test("a", "sleep")
+        .with(
+            "credentials",
+            json!({"token": {"path": secret, "environmentVariable": "TOKEN"}}),
+        )
+        .with("probes", json!({"readiness": probe}));
+    scene.declare(&agent);
+    let _daemon = scene.daemon();
+    let status = scene.until("a", "says why it is not ready", |status| {
+        status.to_string().contains("exit code 7: 0")
+    });
+    assert!(!status.to_string().contains("corr"), "{status}");
+}
+
 /// Probes of this scene's agents that run now.
 fn running_probes(scene: &Scene) -> Vec<u32> {
     let all = scene.processes().remove("a").unwrap_or_default();

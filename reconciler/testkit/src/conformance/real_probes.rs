@@ -20,6 +20,9 @@ use super::{
 /// Short enough to be waited for, long enough that a program gets to do something first.
 const SOME_TIME: Duration = Duration::from_millis(1500);
 
+/// Longer than any case waits.
+const FOR_GOOD: Duration = Duration::from_secs(3600);
+
 const SUCCESS: Option<ExitStatus> = Some(ExitStatus::Code { code: 0 });
 
 /// Living processes whose environment has this line.
@@ -98,7 +101,7 @@ pub async fn a_probe_that_nobody_waits_for_is_ended<S: Subject>(bench: &mut Benc
         bench,
         bench.invocation(1),
         &["ignore-term", "then", "sleep"],
-        GENEROUS,
+        FOR_GOOD,
     );
     {
         let asking = bench.runtime().probe(request);
@@ -119,7 +122,7 @@ pub async fn a_probe_that_nobody_waits_for_is_ended<S: Subject>(bench: &mut Benc
 pub async fn a_probe_is_no_part_of_the_instance<S: Subject>(bench: &mut Bench<S>) {
     let instance = bench.start(&["exit-on-term", "5"]).await;
     bench.output(1).await;
-    let request = request(bench, instance.invocation, &["sleep"], GENEROUS);
+    let request = request(bench, instance.invocation, &["sleep"], FOR_GOOD);
     let asking = bench.runtime().probe(request);
     let stopping = async {
         eventually("the probe runs", || {

@@ -69,13 +69,13 @@ fn request(
     let request = Request::get(path).body(Full::default());
     let mut request = request.map_err(AskError::Request)?;
     let own = request.headers_mut();
-    let set = |text: &str| text.parse().map_err(|error| invalid(error));
+    let set = |text: &str| text.parse().map_err(invalid);
     own.insert(HOST, set(&target.authority())?);
     own.insert(USER_AGENT, set(wire::USER_AGENT)?);
     own.insert(ACCEPT, set("*/*")?);
     own.insert(CONNECTION, set("close")?);
     for (name, value) in headers {
-        let name: HeaderName = name.parse().map_err(|error| invalid(error))?;
+        let name: HeaderName = name.parse().map_err(invalid)?;
         if value.is_empty() && [ACCEPT, USER_AGENT].contains(&name) {
             own.remove(name);
         } else {
