@@ -277,7 +277,7 @@ bodies! {
         #[serde(skip_serializing_if = "Vec::is_empty")]
         because_of: Vec<AgentName>,
         /// The facts of the detector that found it.
-        facts: Option<FaultFacts>,
+        facts: Option<Box<FaultFacts>>,
         /// The end of what it wrote (scrubbed).
         last_output: Vec<String>,
     }

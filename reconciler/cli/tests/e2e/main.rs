@@ -38,4 +38,5 @@ mod rights;
 mod rollout;
 mod signals;
 mod spec_changes;
+mod supervision;
 mod witnesses;

@@ -241,7 +241,7 @@ impl Drafting<'_, '_> {
             consecutive: 0,
             restart_after_ms: None,
             because_of: Vec::new(),
-            facts: Some(fault.facts),
+            facts: Some(Box::new(fault.facts)),
             last_output: self.view.observed.last_output.clone(),
         };
         if spared {
@@ -261,10 +261,10 @@ impl Drafting<'_, '_> {
     }
 
     /// What the agent said last of itself.
-    fn last_words(&self) -> Option<FaultFacts> {
+    fn last_words(&self) -> Option<Box<FaultFacts>> {
         let vitals = self.view.observed.vitals.as_ref()?;
         let facts = FaultFacts::of(&vitals.heartbeat);
-        (facts != FaultFacts::default()).then_some(facts)
+        (facts != FaultFacts::default()).then(|| Box::new(facts))
     }
 
     /// How long the instance had been ready at `end`.
