@@ -1,12 +1,13 @@
 //! `cargo xtask bench`: osmoda beside its peers, measured in one run.
 //!
 //! Each benchmark is a folder: [`restart`] is the one with other supervisors, [`ledger`] the one
-//! with the bare disk and the bare hash. Machines drift, so contenders take turns and ratios
+//! with the bare disk and the bare hash, [`rollback`] the one with nix-env. Machines drift, so contenders take turns and ratios
 //! count, and every result says its settings and versions.
 
 mod ledger;
 mod machine;
 mod restart;
+mod rollback;
 
 use clap::Subcommand;
 
@@ -23,6 +24,8 @@ enum Benchmark {
     Restart(restart::Args),
     /// Appending to, verifying and opening the ledger, beside the bare disk and the bare hash.
     Ledger(ledger::Args),
+    /// Back to a recorded generation, beside `nix-env --rollback`.
+    Rollback(rollback::Args),
 }
 
 /// Runs one benchmark.
@@ -33,5 +36,6 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     match &args.benchmark {
         Benchmark::Restart(args) => restart::run(args),
         Benchmark::Ledger(args) => ledger::run(args),
+        Benchmark::Rollback(args) => rollback::run(args),
     }
 }

@@ -35,7 +35,7 @@ pub enum BundleError {
         /// The bundle.
         path: PathBuf,
         /// The first thing that is damaged; it says how to repair it.
-        damage: Damage,
+        damage: Box<Damage>,
     },
     /// The path is neither named like a bundle nor one in the Nix store.
     #[error("{0} is not a bundle")]

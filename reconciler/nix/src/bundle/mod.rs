@@ -153,7 +153,7 @@ impl Bundles {
             None => Ok(()),
             Some(damage) => Err(BundleError::DamagedClosure {
                 path: path.to_path_buf(),
-                damage: damage.clone(),
+                damage: Box::new(damage.clone()),
             }),
         }
     }

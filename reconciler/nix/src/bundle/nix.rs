@@ -119,7 +119,7 @@ pub(super) fn check(store: &NixStore, path: &Path) -> Result<(), BundleError> {
         if Path::new(&needed).symlink_metadata().is_err() {
             return Err(BundleError::DamagedClosure {
                 path: path.to_path_buf(),
-                damage: Damage::new(needed, Fault::Missing),
+                damage: Box::new(Damage::new(needed, Fault::Missing)),
             });
         }
     }

@@ -162,7 +162,7 @@ impl NixStore {
                 Err(error) => tracing::debug!(%error, "asking nix-store instead of its database"),
             }
         }
-        if !self.invalid(&[shown.clone()])?.is_empty() {
+        if !self.invalid(std::slice::from_ref(&shown))?.is_empty() {
             return Ok(None);
         }
         let infos = self.infos(&[shown])?;

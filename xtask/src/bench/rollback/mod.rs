@@ -1,0 +1,180 @@
+//! `cargo xtask bench rollback`: how long a switch to a recorded generation takes, beside
+//! `nix-env --rollback`.
+//!
+//! The program that does both in turns is an example of the crate that knows Nix
+//! (reconciler/nix/examples/nix-bench.rs); here it is built, run in an empty directory, and its
+//! samples become a table.
+
+use std::{
+    fmt::Write as _,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context, ensure};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    machine::{self, Machine},
+    restart::stats::{as_float, median, p99},
+};
+use crate::project;
+
+/// Arguments.
+#[derive(clap::Args)]
+pub struct Args {
+    /// Rollbacks of each contender.
+    #[arg(long, default_value_t = 200)]
+    rounds: u64,
+    /// A nix-bench that is built already (default: build it now, release profile).
+    #[arg(long)]
+    program: Option<PathBuf>,
+}
+
+/// What nix-bench prints.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Samples {
+    nix: String,
+    store_ns: Vec<u64>,
+    directory_ns: Vec<u64>,
+    nix_env_ns: Vec<u64>,
+    floor_ns: Vec<u64>,
+}
+
+/// A whole run.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Report {
+    machine: Machine,
+    file_system: String,
+    rounds: u64,
+    samples: Samples,
+}
+
+/// Measures, prints, and writes target/bench/rollback.{json,md}.
+///
+/// # Errors
+/// The program cannot be built, or Nix is not there.
+pub fn run(args: &Args) -> anyhow::Result<()> {
+    let output = project::target().join("bench");
+    let ground = output.join("rollback-work");
+    // What a run that was interrupted has left.
+    let _ = remove(&ground);
+    fs::create_dir_all(&ground).with_context(|| format!("creating {}", ground.display()))?;
+    let machine = Machine::look();
+    println!("{}", machine.describe());
+    let program = match &args.program {
+        Some(program) => program.clone(),
+        None => build()?,
+    };
+    let mut command = Command::new(program);
+    command.arg(&ground).arg(args.rounds.to_string());
+    let printed = project::output(&mut command).context("measuring needs nix-env (Nix)")?;
+    let report = Report {
+        machine,
+        file_system: machine::file_system(&ground),
+        rounds: args.rounds,
+        samples: serde_json::from_str(printed.trim()).context("reading what nix-bench printed")?,
+    };
+    remove(&ground)?;
+    let table = report.markdown();
+    println!("\n{table}");
+    let json = serde_json::to_string_pretty(&report).context("writing JSON")?;
+    project::write_file(&output.join("rollback.json"), json + "\n")?;
+    project::write_file(&output.join("rollback.md"), &table)?;
+    println!("written: {}/rollback.{{json,md}}", output.display());
+    Ok(())
+}
+
+fn build() -> anyhow::Result<PathBuf> {
+    println!("building nix-bench ...");
+    let mut command = project::cargo();
+    command.args(["build", "--release", "--locked"]);
+    command.args(["--package", "osmoda-nix", "--example", "nix-bench"]);
+    project::output(&mut command).context("building nix-bench")?;
+    let program = project::build_directory().join("release/examples/nix-bench");
+    ensure!(program.exists(), "{} was not built", program.display());
+    Ok(program)
+}
+
+/// Removes a directory that holds a Nix store, whose directories nobody may write to.
+fn remove(directory: &Path) -> anyhow::Result<()> {
+    let mut chmod = Command::new("chmod");
+    chmod.args(["-R", "u+w"]).arg(directory);
+    project::output(&mut chmod)?;
+    fs::remove_dir_all(directory).with_context(|| format!("removing {}", directory.display()))
+}
+
+impl Report {
+    fn markdown(&self) -> String {
+        let samples = &self.samples;
+        let floor = median(&samples.floor_ns);
+        let theirs = median(&samples.nix_env_ns);
+        let mut text = String::from(
+            "| back to a recorded generation | median ms | p99 ms | x floor | nix-env / this |\n\
+             |---|--:|--:|--:|--:|\n",
+        );
+        for (name, of) in [
+            (
+                "floor: link, rename, sync of the directory",
+                &samples.floor_ns,
+            ),
+            ("osmoda, bundles in a directory", &samples.directory_ns),
+            ("osmoda, bundles in the Nix store", &samples.store_ns),
+            ("nix-env --rollback", &samples.nix_env_ns),
+        ] {
+            let middle = median(of);
+            let ratio = |above: Option<f64>, below: Option<f64>| {
+                fixed(above.zip(below).map(|(above, below)| above / below), 1)
+            };
+            // Writing to a String cannot fail.
+            let _ = writeln!(
+                text,
+                "| {name} | {} | {} | {} | {} |",
+                fixed(middle.map(|ns| ns / 1e6), 3),
+                fixed(p99(of).map(|ns| ns / 1e6), 3),
+                ratio(middle, floor),
+                ratio(theirs, middle),
+            );
+        }
+        let _ = writeln!(
+            text,
+            "\n{} rollbacks each, in turns; {}; {}. Targets (P10): under 10 ms, and nix-env takes \
+             at least 10 times as long.",
+            fixed(Some(as_float(self.rounds)), 0),
+            samples.nix,
+            self.file_system
+        );
+        text
+    }
+}
+
+fn fixed(value: Option<f64>, digits: usize) -> String {
+    value.map_or_else(|| "-".to_owned(), |value| format!("{value:.digits$}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_compares_with_the_floor_and_with_nix_env() {
+        let report = Report {
+            machine: Machine::look(),
+            file_system: "ext4".to_owned(),
+            rounds: 1,
+            samples: Samples {
+                nix: "nix-env (Nix) 2.8.0".to_owned(),
+                store_ns: vec![2_000_000],
+                directory_ns: vec![1_500_000],
+                nix_env_ns: vec![30_000_000],
+                floor_ns: vec![1_000_000],
+            },
+        };
+        let text = report.markdown();
+        let row = "| osmoda, bundles in the Nix store | 2.000 | 2.000 | 2.0 | 15.0 |";
+        assert!(text.contains(row), "{text}");
+    }
+}
