@@ -66,8 +66,8 @@ impl<'a> Envelope<'a> {
         let mut from = 0; // both lists are in order, so each is walked once
         let member = |key: &[u8], value: &'a [u8]| {
             let rest = FIELDS[from..].iter();
-            let is_key = |field: &&str| field.len() == key.len() && field.as_bytes() == key;
-            match rest.clone().position(|field| is_key(&field)) {
+            let is_key = |field: &str| field.len() == key.len() && field.as_bytes() == key;
+            match rest.clone().position(|field| is_key(field)) {
                 Some(ahead) => {
                     found[from + ahead] = Some(value);
                     from += ahead + 1;
