@@ -96,7 +96,7 @@ pub enum Command {
     /// Read and verify the audit ledger, without a daemon
     #[command(subcommand)]
     Ledger(Ledger),
-    /// Check this host: runtime, cgroups, Nix, permissions, disk, clock, ledger; without a daemon
+    /// Check this host, and name a remedy for what is wrong
     Doctor(Doctor),
     /// Cosign the checkpoints of other nodes' ledgers, until SIGTERM
     Witness(Witness),

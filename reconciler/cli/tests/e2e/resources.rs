@@ -151,6 +151,14 @@ fn a_limit_is_in_force_or_named_with_the_reason_why_not() {
             .as_ref()
             .is_some_and(|cgroup| cgroup.join(file).exists());
         assert_ne!(in_force, is_named(field), "{field}: {named:?}");
+        let mut conditions = status["conditions"].as_array().unwrap().iter();
+        let valid = conditions.find(|c| c["type"] == "SpecValid").unwrap();
+        let message = valid["message"].as_str().unwrap();
+        assert_ne!(
+            in_force,
+            message.contains(field),
+            "a condition says so: {message}"
+        );
     }
     eventually("nothing of it is a difference", || {
         let diff = scene.osmoda("status a --diff -o json");

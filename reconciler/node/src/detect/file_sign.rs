@@ -126,7 +126,7 @@ impl FileSigns {
 
 #[cfg(test)]
 mod tests {
-    use std::{fs, sync::mpsc};
+    use std::{fs, sync::mpsc, time::SystemTime};
 
     use osmoda_runtime::clock::SystemClock;
 
@@ -166,13 +166,16 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("beat");
         fs::write(&file, "old").unwrap();
+        let before = SystemTime::now() - Duration::from_secs(60);
+        let old = fs::File::options().write(true).open(&file).unwrap();
+        old.set_modified(before).unwrap();
         let signs = signs();
         let last = || Arc::clone(&signs).last(agent("a"), ID, file.clone());
         assert_eq!(last().await.unwrap(), None);
         assert_eq!(last().await.unwrap(), None);
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_file_system_that_hangs_holds_one_thread_and_nobody_else() {
         let (release, hang) = mpsc::channel::<()>();
         let signs = signs();
@@ -180,10 +183,13 @@ mod tests {
             let _ = hang.recv(); // ends with its sender
             Ok(None)
         });
-        assert_eq!(
-            stuck.await.unwrap_err().to_string(),
-            "the file system does not answer"
-        );
+        let stuck = tokio::spawn(stuck);
+        tokio::task::yield_now().await; // it has begun to wait
+        tokio::time::pause();
+        tokio::time::advance(LOOK_MAX).await;
+        let why = stuck.await.unwrap().unwrap_err().to_string();
+        assert_eq!(why, "the file system does not answer");
+        tokio::time::resume();
         let again = Arc::clone(&signs)
             .last_by(agent("a"), ID, || Ok(None))
             .await;

@@ -10,7 +10,7 @@ use osmoda_core::{
     plan::{Action, Desired, Observed, View},
     project::{Projected, project},
     spec::{self, API_VERSION, AgentSpec},
-    status::assess,
+    status::{Assessment, ConditionStatus, ConditionType, assess},
     time::{Mono, Wall},
 };
 use osmoda_nix::profiles::Profiles;
@@ -96,7 +96,10 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
             shutdown: None,
             fresh: NO_DRAW,
         };
-        let assessment = assess(&state.view(name, &observed, moment));
+        let mut assessment = assess(&state.view(name, &observed, moment));
+        let spec = state.desire.present().map(|desired| &desired.agent.spec);
+        let missing = spec.map(|spec| not_enforced(spec, &*self.runtime));
+        name_what_is_not_enforced(&mut assessment, &missing.unwrap_or_default());
         let conditions = state.memory.conditions(&assessment, wall);
         let instance = match &observed.instance {
             Observation::Known(instance) => instance.as_ref(),
@@ -282,6 +285,17 @@ fn sampled(vitals: &Vitals) -> Option<ResourceStatus> {
         memory_bytes: Some(last.memory_bytes),
         cpu_percent: percent.map(|percent| u32::try_from(percent).unwrap_or(u32::MAX)),
     })
+}
+
+/// A spec that holds in part only is still valid, and its condition says which part does not.
+fn name_what_is_not_enforced(assessment: &mut Assessment, missing: &[String]) {
+    let mut conditions = assessment.conditions.iter_mut();
+    let valid = conditions
+        .find(|c| c.r#type == ConditionType::SpecValid && c.status == ConditionStatus::True);
+    if let (Some(valid), false) = (valid, missing.is_empty()) {
+        valid.reason = "NotFullyEnforced";
+        valid.message = missing.join(", ");
+    }
 }
 
 /// What this version does not act on, and limits that this host cannot enforce.
