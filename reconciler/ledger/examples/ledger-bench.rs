@@ -247,17 +247,22 @@ fn many_writers(
 fn check(file: &Path, rounds: u32) -> Value {
     let sample = sample(file);
     let (mut checked, mut hashed) = (Vec::new(), Vec::new());
+    let (mut checked_cpu, mut hashed_cpu) = (Vec::new(), Vec::new());
     let mut entries = 0;
     for _ in 0..rounds {
-        let began = Instant::now();
+        let (began, cpu) = (Instant::now(), cpu_ns());
         let report = verify(file, &VerifyOptions::default(), |_, _| ()).unwrap();
         checked.push(nanos(began.elapsed()));
+        let between = cpu_ns();
+        checked_cpu.push(between - cpu);
         assert!(report.ok, "{:?}", report.reason);
         entries = report.size;
         hashed.push(hash_in_memory(&sample, entries));
+        hashed_cpu.push(cpu_ns() - between);
     }
     json!({
         "entries": entries, "verifyNs": checked, "hashNs": hashed,
+        "verifyCpuNs": checked_cpu, "hashCpuNs": hashed_cpu,
         "bytesPerEntry": sample.iter().map(Vec::len).sum::<usize>() / sample.len().max(1),
         "peakKiB": peak_kib(),
     })
@@ -293,6 +298,17 @@ fn hash_in_memory(sample: &[Vec<u8>], entries: u64) -> u64 {
         }
     });
     nanos(began.elapsed())
+}
+
+/// Processor time of all threads so far, in steps of 10 ms (proc_pid_stat(5)): unlike the time
+/// of day it says what something costs also where others use the processors.
+fn cpu_ns() -> u64 {
+    const TICK: u64 = 10_000_000;
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
+    let (_, rest) = stat.rsplit_once(')').unwrap();
+    let fields: Vec<&str> = rest.split_whitespace().collect();
+    let ticks = |index: usize| fields[index].parse::<u64>().unwrap();
+    (ticks(11) + ticks(12)) * TICK
 }
 
 /// Largest resident set so far (proc_pid_status(5)).

@@ -80,6 +80,8 @@ pub struct Verify {
     pub bytes_per_entry: u64,
     pub verify_ns: Vec<u64>,
     pub hash_ns: Vec<u64>,
+    pub verify_cpu_ns: Vec<u64>,
+    pub hash_cpu_ns: Vec<u64>,
     #[serde(rename = "peakKiB")]
     pub peak_kib: u64,
 }

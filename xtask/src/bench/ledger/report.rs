@@ -87,6 +87,21 @@ impl Report {
         );
         let hash = ratio(median(&self.verify.hash_ns), median(&self.verify.verify_ns));
         row("verify, x hashing in memory", dash(), fixed(hash, 2), "0.4");
+        let verify = median(&self.verify.verify_cpu_ns);
+        let each = verify.map(|ns| ns / as_float(self.verify.entries.max(1)) / 1e3);
+        row(
+            "verify, processor time of an entry, µs",
+            dash(),
+            fixed(each, 2),
+            "",
+        );
+        let hash = ratio(median(&self.verify.hash_cpu_ns), verify);
+        row(
+            "verify, x hashing, by processor time",
+            dash(),
+            fixed(hash, 2),
+            "",
+        );
         let peak = as_float(self.verify.peak_kib) / 1024.0;
         row("verify, most memory, MiB", dash(), fixed(Some(peak), 1), "");
         row(
@@ -176,6 +191,8 @@ mod tests {
                 bytes_per_entry: 575,
                 verify_ns: vec![800_000_000],
                 hash_ns: vec![400_000_000],
+                verify_cpu_ns: vec![1_500_000_000],
+                hash_cpu_ns: vec![750_000_000],
                 peak_kib: 10_240,
             },
             start: Start {
@@ -192,6 +209,7 @@ mod tests {
             "| one commit, x plain append | 0.50 | 1.00 | 0.85 |",
             "| verify, million entries a second | - | 1.25 | 1 |",
             "| verify, x hashing in memory | - | 0.50 | 0.4 |",
+            "| verify, processor time of an entry, µs | - | 1.50 |  |",
             "| open for writing, ms | - | 8.000 | 100 |",
         ] {
             assert!(text.contains(line), "{line} in {text}");
