@@ -3,7 +3,7 @@
 //! Such a field is decoded and checked like any other, so that a spec is right the day it is
 //! acted on; until then whoever sets it is told. A feature that lands deletes its row here.
 
-use super::{AgentSpec, LedgerSettings, Node, NodeRollback, Rollback, Sandbox};
+use super::{AgentSpec, Node, NodeRollback, Rollback, Sandbox};
 
 type Rows<T> = &'static [(&'static str, fn(&T) -> bool)];
 
@@ -20,9 +20,6 @@ const NODE: Rows<Node> = &[
     ("healthChecks", |node| !node.health_checks.is_empty()),
     ("rollback", |node| node.rollback != NodeRollback::default()),
     ("alerts", |node| !node.alerts.is_empty()),
-    ("ledger.checkpointEvery", |node| {
-        node.ledger.checkpoint_every != LedgerSettings::default().checkpoint_every
-    }),
     ("listen.metrics", |node| node.metrics.is_some()),
 ];
 
