@@ -216,3 +216,6 @@ fn read_limited(bundle: &Path, file: &Path) -> Result<Vec<u8>, BundleError> {
 fn text(bundle: &Path, bytes: Vec<u8>) -> Result<String, BundleError> {
     String::from_utf8(bytes).map_err(|_| BundleError::NotText(bundle.to_path_buf()))
 }
+
+#[cfg(test)]
+mod tests;

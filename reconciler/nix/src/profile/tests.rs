@@ -214,3 +214,22 @@ fn profiles_are_found_by_their_links() {
             .is_empty()
     );
 }
+
+#[test]
+fn what_cannot_be_prepared_leaves_the_profile_as_it_was() {
+    let f = Fixture::new();
+    f.set("/x");
+    f.set("/y");
+    f.profile.switch_to(1, Path::new("/x")).unwrap();
+    let refuse = |link: &Path| {
+        assert!(link.is_symlink());
+        Err(ProfileError::Locked {
+            path: link.to_path_buf(),
+        })
+    };
+    assert!(f.profile.set_after(Path::new("/z"), refuse).is_err());
+    assert_eq!((f.numbers(), f.active()), (vec![1, 2], Some(1)));
+    // The highest was there before, and stays.
+    assert!(f.profile.set_after(Path::new("/y"), refuse).is_err());
+    assert_eq!((f.numbers(), f.active()), (vec![1, 2], Some(1)));
+}
