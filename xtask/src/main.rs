@@ -7,6 +7,7 @@ mod architecture;
 mod bench;
 mod demo;
 mod docs;
+mod node;
 mod package;
 mod process;
 mod project;

@@ -4,6 +4,7 @@
 //! failed. What a part prints goes to target/test/PART.log and is shown only if it fails.
 
 mod parts;
+mod programs;
 mod table;
 
 use std::{

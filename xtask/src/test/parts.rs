@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::{Context as _, bail};
 
-use super::{Context, Verdict};
+use super::{Context, Verdict, programs};
 use crate::{architecture, demo, docs, project, sim};
 
 /// The cargo-nextest that is installed where none is found.
@@ -148,14 +148,7 @@ pub fn demo(context: &mut Context) -> anyhow::Result<Verdict> {
     if let Err(reason) = demo::possible() {
         return skipped(&reason);
     }
-    // The program that the tests ran: another choice of packages would choose other features of
-    // their dependencies, and build much of them again.
-    ensure_nextest(context)?;
-    run(
-        context,
-        project::nextest().args(["--workspace", "--no-run"]),
-    )?;
-    let osmoda = project::build_directory().join("debug").join("osmoda");
+    let osmoda = build_osmoda(context)?;
     let program = std::env::current_exe().context("finding this program")?;
     run(
         context,
@@ -169,6 +162,22 @@ pub fn vm(context: &mut Context) -> anyhow::Result<Verdict> {
     let program = std::env::current_exe().context("finding this program")?;
     run(context, Command::new(program).arg("vm"))?;
     passed("")
+}
+
+pub fn programs(context: &mut Context) -> anyhow::Result<Verdict> {
+    let osmoda = build_osmoda(context)?;
+    programs::run(context, &osmoda)
+}
+
+/// The program that the tests run: another choice of packages would choose other features of
+/// their dependencies, and build much of them again.
+fn build_osmoda(context: &Context) -> anyhow::Result<std::path::PathBuf> {
+    ensure_nextest(context)?;
+    run(
+        context,
+        project::nextest().args(["--workspace", "--no-run"]),
+    )?;
+    Ok(project::build_directory().join("debug").join("osmoda"))
 }
 
 /// Starts to build cargo-deny, where it is missing, beside the parts that come before it.

@@ -103,6 +103,12 @@ pub const PARTS: &[Part] = &[
         when: When::Asked("thousands of simulated days"),
         run: parts::simulation,
     },
+    Part {
+        name: "programs",
+        about: "redis, nginx, PostgreSQL, sdnotify and an MCP server, killed and frozen",
+        when: When::Asked("they are installed by name"),
+        run: parts::programs,
+    },
 ];
 
 /// The part of this name.
