@@ -38,5 +38,6 @@ mod rights;
 mod rollout;
 mod signals;
 mod spec_changes;
+mod storm;
 mod supervision;
 mod witnesses;
