@@ -1,11 +1,15 @@
 //! `cargo xtask bench`: osmoda beside its peers, measured in one run.
 //!
 //! Each benchmark is a folder: [`restart`] is the one with other supervisors, [`ledger`] the one
-//! with the bare disk and the bare hash, [`rollback`] the one with nix-env. Machines drift, so contenders take turns and ratios
-//! count, and every result says its settings and versions.
+//! with the bare disk and the bare hash, [`rollback`] the one with nix-env; [`hang`] measures the
+//! stop of a silent agent, and [`idle`] what the daemon costs while nothing fails. Machines drift,
+//! so contenders take turns and ratios count, and every result says its settings and versions.
 
+mod hang;
+mod idle;
 mod ledger;
 mod machine;
+mod output;
 mod restart;
 mod rollback;
 
@@ -26,6 +30,10 @@ enum Benchmark {
     Ledger(ledger::Args),
     /// Back to a recorded generation, beside `nix-env --rollback`.
     Rollback(rollback::Args),
+    /// From the deadline of a silent agent's heartbeat to its stop signal.
+    Hang(hang::Args),
+    /// What the daemon costs while nothing fails: agents alone, and agents that are probed.
+    Idle(idle::Args),
 }
 
 /// Runs one benchmark.
@@ -37,5 +45,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         Benchmark::Restart(args) => restart::run(args),
         Benchmark::Ledger(args) => ledger::run(args),
         Benchmark::Rollback(args) => rollback::run(args),
+        Benchmark::Hang(args) => hang::run(args),
+        Benchmark::Idle(args) => idle::run(args),
     }
 }

@@ -71,7 +71,10 @@ fn parse_pss(text: &str) -> Option<u64> {
 
 /// Nanoseconds on a processor, over all threads (first field of schedstat; exact, unlike the
 /// ticks of stat).
-fn processor_time(pids: &BTreeSet<u32>) -> anyhow::Result<u64> {
+///
+/// # Errors
+/// A process is gone.
+pub fn processor_time(pids: &BTreeSet<u32>) -> anyhow::Result<u64> {
     let mut total = 0;
     for pid in pids {
         let tasks = format!("/proc/{pid}/task");

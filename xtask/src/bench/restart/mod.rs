@@ -6,7 +6,7 @@
 //! came out.
 
 mod contenders;
-mod cost;
+pub(super) mod cost;
 mod fleet;
 mod measure;
 mod plot;
@@ -151,7 +151,7 @@ fn enter(args: &Args, floor: PathBuf) -> Vec<Entrant> {
     entrants
 }
 
-fn build_osmoda() -> anyhow::Result<PathBuf> {
+pub(super) fn build_osmoda() -> anyhow::Result<PathBuf> {
     println!("building osmoda ...");
     let arguments = ["build", "--release", "--locked", "--package", "osmoda"];
     project::output(project::cargo().args(arguments)).context("building osmoda")?;
@@ -161,7 +161,7 @@ fn build_osmoda() -> anyhow::Result<PathBuf> {
 }
 
 /// Compiles one of the C programs of xtask/bench.
-fn compile(name: &str, output: &Path) -> anyhow::Result<PathBuf> {
+pub(super) fn compile(name: &str, output: &Path) -> anyhow::Result<PathBuf> {
     let source = project::root()
         .join("xtask/bench")
         .join(format!("{name}.c"));
