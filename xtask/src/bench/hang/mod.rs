@@ -161,7 +161,7 @@ fn manifests(beat: &Path, socket: &str, agents: usize, timeout_ms: u64) -> Strin
             "---\napiVersion: osmoda/v1\nkind: Agent\nmetadata: {{name: agent-{index}}}\nspec:\n  \
              command: [{:?}, {socket:?}, \"{BEATS}\", \"{BEAT_EVERY_MS}\"]\n  \
              heartbeat: {{source: Notify, timeout: {timeout_ms}ms}}\n  \
-             restart: {{backoff: {{resetAfter: 100ms}}, maxRestarts: 1000}}\n  \
+             restart: {{backoff: {{initial: 50ms, factor: 1, max: 50ms}}, maxRestarts: 1000}}\n  \
              rollout: {{rollback: Never, minReady: 100ms}}\n",
             beat.display().to_string()
         )
@@ -193,7 +193,7 @@ impl Report {
         let Settings { timeout_ms, .. } = self.settings;
         text.push_str(&format!(
             "\n- osmoda {}: native runtime, ledger durable; heartbeat.timeout {timeout_ms} ms, \
-             restart.backoff.resetAfter 100ms, maxRestarts 1000, rollout.rollback Never.\n\
+             restart.backoff 50 ms throughout, maxRestarts 1000, rollout.rollback Never.\n\
              - Machine: {}; state on {}.\n",
             self.version,
             self.machine.describe(),
