@@ -186,7 +186,7 @@ mod tests {
         let stuck = tokio::spawn(stuck);
         tokio::task::yield_now().await; // it has begun to wait
         tokio::time::pause();
-        tokio::time::advance(LOOK_MAX).await;
+        tokio::time::advance(LOOK_MAX * 2).await;
         let why = stuck.await.unwrap().unwrap_err().to_string();
         assert_eq!(why, "the file system does not answer");
         tokio::time::resume();
