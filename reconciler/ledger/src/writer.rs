@@ -5,6 +5,10 @@
 //! switches, and a thousand at once cost one fsync too. The queue is bounded by
 //! [`QUEUE_MAX`]; beyond that, [`Ledger::append`] waits for room.
 //!
+//! Who has a thread that may block commits from there ([`Ledger::append_blocking`]): the store is
+//! taken, not the writer asked, which saves both switches. The store is locked for that, and
+//! whoever holds it is the only one that writes.
+//!
 //! When nothing has come for [`IDLE`], the writer moves the write-ahead log into the database,
 //! so that no commit has to pay for it. Between turns it signs what is due
 //! ([`crate::sign`]); what operators ask of the ledger itself is in [`crate::operate`].
@@ -56,6 +60,8 @@ struct Shared {
     room: Arc<Semaphore>,
     position: Mutex<Position>,
     size: watch::Sender<u64>,
+    /// The store; taken out when the ledger is closed.
+    place: Mutex<Option<Place>>,
     /// The last checkpoint that is stored.
     signed: watch::Sender<Option<Arc<Signed>>>,
     /// Entries that an anchor vouches for.
@@ -68,6 +74,8 @@ struct Shared {
 struct Queue {
     requests: VecDeque<Request>,
     tasks: VecDeque<Task>,
+    /// Somebody else has written: the writer is to look what follows from it.
+    stirred: bool,
     closed: bool,
 }
 
@@ -75,6 +83,13 @@ struct Request {
     commit: Commit,
     answer: oneshot::Sender<Answer>,
     _room: OwnedSemaphorePermit,
+}
+
+/// The store and what whoever writes leaves for the writer.
+struct Place {
+    store: Store,
+    /// When it was last written to.
+    written: Instant,
 }
 
 /// Something that is done with the store itself, between two commits.
@@ -126,11 +141,15 @@ impl Ledger {
             signed: watch::Sender::new(store.last_checkpoint()),
             anchored: AtomicU64::new(store.anchored()),
             ended: watch::Sender::new(false),
+            place: Mutex::new(Some(Place {
+                store,
+                written: Instant::now(),
+            })),
         });
         let writer = Arc::clone(&shared);
         thread::Builder::new()
             .name("ledger".into())
-            .spawn(move || writer.write(store))
+            .spawn(move || writer.write())
             .map_err(|error| OpenError::Unavailable {
                 path: shared.path.clone().unwrap_or_default(),
                 source: error.into(),
@@ -157,6 +176,26 @@ impl Ledger {
             _room: room,
         })?;
         answered.await.map_err(|_| CommitError::Closed)?
+    }
+
+    /// Records a commit on the calling thread, which blocks until it is durable; what other
+    /// threads are writing comes before it.
+    ///
+    /// # Errors
+    /// [`CommitError`]; nothing of the commit was recorded.
+    pub fn append_blocking(&self, commit: &Commit) -> Answer {
+        let shared = &*self.shared;
+        if lock(&shared.queue).closed {
+            return Err(CommitError::Closed);
+        }
+        let mut place = lock(&shared.place);
+        let place = place.as_mut().ok_or(CommitError::Closed)?;
+        place.written = Instant::now();
+        let answer = commit_group(&mut place.store, std::slice::from_ref(commit)).pop();
+        shared.publish(&place.store);
+        lock(&shared.queue).stirred = true;
+        shared.wake.notify_one();
+        answer.unwrap_or(Err(CommitError::Closed))
     }
 
     /// The log as of the last commit that was answered, or a later one.
@@ -250,7 +289,7 @@ enum Next {
     Write(Vec<Request>),
     Do(Task),
     TidyUp,
-    Attend,
+    Look,
     End,
 }
 
@@ -273,29 +312,46 @@ impl Shared {
     }
 
     /// The writer's life.
-    fn write(&self, store: Store) {
-        // Whatever ends this thread, nobody is to wait for it for ever. Declared first, so
-        // that it goes last: the store is closed by then.
+    fn write(&self) {
+        // Whatever ends this thread, nobody is to wait for it for ever.
         let _ended = OnDrop(self);
-        let mut store = store;
         let mut desk = Desk::new(Instant::now());
+        self.with_place(|place| place.store.lengthen_wal());
         loop {
-            let attend = desk.attend(&mut store, Instant::now());
-            self.publish(&store);
-            let untidy = store.wal_is_long() || store.has_pending_checkpoint();
-            match self.next(untidy, attend) {
-                Next::Write(requests) => self.write_group(&mut store, requests),
-                Next::Do(task) => task(&mut store),
-                Next::TidyUp => tidy_up(&mut store),
-                Next::Attend => {}
-                Next::End => return sign_off(&mut store),
+            let looked = self.with_place(|place| {
+                let attend = desk.attend(&mut place.store, Instant::now());
+                self.publish(&place.store);
+                let untidy = place.store.wal_is_long() || place.store.has_pending_checkpoint();
+                (untidy.then(|| place.written + IDLE), attend)
+            });
+            let Some((idle, attend)) = looked else { return };
+            match self.next(idle, attend) {
+                Next::Write(requests) => {
+                    self.with_place(|place| self.write_group(place, requests));
+                }
+                Next::Do(task) => {
+                    self.with_place(|place| task(&mut place.store));
+                }
+                Next::TidyUp => {
+                    self.with_place(|place| place.tidy_up());
+                }
+                Next::Look => {}
+                Next::End => {
+                    self.with_place(|place| sign_off(&mut place.store));
+                    return;
+                }
             }
         }
     }
 
-    /// Waits for requests; with `untidy`, for [`IDLE`] at most, and never beyond `attend`.
-    fn next(&self, untidy: bool, attend: Option<Instant>) -> Next {
-        let idle = untidy.then(|| Instant::now() + IDLE);
+    /// `None`: the store is closed.
+    fn with_place<T>(&self, work: impl FnOnce(&mut Place) -> T) -> Option<T> {
+        lock(&self.place).as_mut().map(work)
+    }
+
+    /// Waits for requests: until `idle` for tidying up, until `attend` for looking at the desk,
+    /// or until somebody has written who is not this thread.
+    fn next(&self, idle: Option<Instant>, attend: Option<Instant>) -> Next {
         let mut queue = lock(&self.queue);
         loop {
             if let Some(task) = queue.tasks.pop_front() {
@@ -307,6 +363,9 @@ impl Shared {
             if queue.closed {
                 return Next::End;
             }
+            if std::mem::take(&mut queue.stirred) {
+                return Next::Look;
+            }
             let Some(until) = idle.into_iter().chain(attend).min() else {
                 let woken = self.wake.wait(queue);
                 queue = woken.unwrap_or_else(PoisonError::into_inner);
@@ -317,7 +376,7 @@ impl Shared {
                 return if idle == Some(until) {
                     Next::TidyUp
                 } else {
-                    Next::Attend
+                    Next::Look
                 };
             }
             let woken = self.wake.wait_timeout(queue, left);
@@ -340,17 +399,14 @@ impl Shared {
         });
     }
 
-    fn write_group(&self, store: &mut Store, requests: Vec<Request>) {
+    fn write_group(&self, place: &mut Place, requests: Vec<Request>) {
         let (commits, waiting): (Vec<_>, Vec<_>) = requests
             .into_iter()
             .map(|request| (request.commit, (request.answer, request._room)))
             .unzip();
-        let answers = commit_group(store, &commits);
-        let position = store.position().clone();
-        let size = position.frontier.size();
-        *lock(&self.position) = position;
-        self.size
-            .send_if_modified(|known| std::mem::replace(known, size) != size);
+        let answers = commit_group(&mut place.store, &commits);
+        place.written = Instant::now();
+        self.publish(&place.store);
         for ((waiting, _room), answer) in waiting.into_iter().zip(answers) {
             // Who no longer waits does not want to know.
             let _ = waiting.send(answer);
@@ -374,15 +430,20 @@ fn commit_group(store: &mut Store, commits: &[Commit]) -> Vec<Answer> {
     }
 }
 
-/// What is done when nothing else is.
-fn tidy_up(store: &mut Store) {
-    if let Err(error) = store.store_checkpoint() {
-        tracing::warn!(%error, "a checkpoint of the ledger waits to be stored");
-    }
-    if store.wal_is_long()
-        && let Err(error) = store.move_wal()
-    {
-        tracing::warn!(%error, "write-ahead log of the ledger stays long");
+impl Place {
+    /// What is done when nothing else is.
+    fn tidy_up(&mut self) {
+        let store = &mut self.store;
+        // What fails now is tried again after as long a pause.
+        self.written = Instant::now();
+        if let Err(error) = store.store_checkpoint() {
+            tracing::warn!(%error, "a checkpoint of the ledger waits to be stored");
+        }
+        if store.wal_is_long()
+            && let Err(error) = store.move_wal()
+        {
+            tracing::warn!(%error, "write-ahead log of the ledger stays long");
+        }
     }
 }
 
@@ -402,6 +463,7 @@ struct OnDrop<'a>(&'a Shared);
 impl Drop for OnDrop<'_> {
     fn drop(&mut self) {
         self.0.close();
+        drop(lock(&self.0.place).take());
         let mut queue = lock(&self.0.queue);
         queue.requests.clear();
         queue.tasks.clear();

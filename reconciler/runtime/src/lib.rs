@@ -145,6 +145,13 @@ pub struct ObserveError {
     pub source: std::io::Error,
 }
 
+/// A start of which all is done but the act.
+pub trait PreparedStart: Send + 'static {
+    /// Acts: resolves once the program runs (exec succeeded). If the future is dropped, the
+    /// instance is started whole or not at all.
+    fn launch(self) -> impl Future<Output = Result<Instance, StartError>> + Send;
+}
+
 /// Starts, stops and observes instances of agents.
 ///
 /// Invariants every implementation keeps (and the conformance suite checks):
@@ -154,11 +161,25 @@ pub struct ObserveError {
 ///   [`Runtime::forget`];
 /// - every end is announced at least once on the subscription.
 pub trait Runtime: Send + Sync + 'static {
-    /// Starts an instance; resolves once its program runs (exec succeeded).
+    /// A start that only waits for the word.
+    type Prepared: PreparedStart;
+
+    /// Begins, at once and without blocking, everything of a start that does not act: its intent
+    /// may be on its way to the disk meanwhile. Credentials and environment are read now. What
+    /// cannot be done is told by [`PreparedStart::launch`].
+    ///
+    /// Dropped without a launch it leaves nothing behind: no process, no note, and the output of
+    /// the runs before as it was.
+    fn prepare(&self, request: StartRequest) -> Self::Prepared;
+
+    /// Starts an instance; resolves once its program runs (exec succeeded). If the future is
+    /// dropped, the instance is started whole or not at all.
     fn start(
         &self,
         request: StartRequest,
-    ) -> impl Future<Output = Result<Instance, StartError>> + Send;
+    ) -> impl Future<Output = Result<Instance, StartError>> + Send {
+        self.prepare(request).launch()
+    }
 
     /// Ends an instance: the signal to the whole tree, SIGKILL after the grace period; resolves
     /// when nothing of the tree is left. An instance that has already ended is a success.

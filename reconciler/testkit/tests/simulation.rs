@@ -75,3 +75,12 @@ fn a_loop_that_acts_before_its_intent_is_caught() {
     let what = caught(Sabotage::ActsBeforeIntent);
     assert!(what.contains("before its intent was written"), "{what}");
 }
+
+#[test]
+fn a_runtime_that_acts_when_it_is_to_prepare_is_caught() {
+    let what = caught(Sabotage::ActsWhilePreparing);
+    assert!(
+        what.contains("before its intent was written") || what.contains("without an intent"),
+        "{what}"
+    );
+}

@@ -18,6 +18,7 @@ pub(crate) mod schema;
 mod signing;
 mod tail;
 pub(crate) mod tree;
+mod wal;
 
 use std::{
     collections::BTreeMap,
@@ -161,7 +162,7 @@ const PAGE: u64 = 4096;
 /// Pages that a commit writes besides those its entries fill.
 const PAGES_PER_COMMIT: u64 = 3;
 /// Pages after which it is worth moving the write-ahead log into the database.
-const WAL_PAGES: u64 = 512;
+const WAL_PAGES: u64 = 256;
 
 impl Store {
     /// Records all entries and state changes of `commits`, in order, in one transaction and
@@ -250,6 +251,16 @@ impl Store {
     /// Whether [`Store::move_wal`] would be worth its while now.
     pub(crate) fn wal_is_long(&self) -> bool {
         self.wal_pages >= WAL_PAGES
+    }
+
+    /// Gives the write-ahead log its full length at once, so that no commit has to. A log that
+    /// stays short works just as well, only slower.
+    pub(crate) fn lengthen_wal(&self) {
+        if let Some(path) = &self.path
+            && let Err(error) = wal::lengthen(path)
+        {
+            tracing::debug!(%error, "write-ahead log of the ledger stays short");
+        }
     }
 
     /// Moves the write-ahead log into the database (an SQLite checkpoint), as far as readers

@@ -10,6 +10,7 @@
 mod ends;
 mod ledger;
 mod lock;
+mod loop_thread;
 mod offline;
 mod program;
 mod specs;
@@ -35,6 +36,7 @@ use self::{
     ends::{Ending, Signals},
     ledger::LedgerJournal,
     lock::StateLock,
+    loop_thread::LoopThread,
     systemd::ServiceManager,
 };
 use crate::{
@@ -51,8 +53,9 @@ use crate::{
     specs::{LoadOptions, SpecsRef},
 };
 
-/// Threads of the daemon's scheduler: one for the loop, one for what it waits for.
-const WORKERS: usize = 2;
+/// Threads of the scheduler for everything but the loop: the API, the specs, the anchors. The
+/// loop has a scheduler of its own ([`LoopThread`]).
+const WORKERS: usize = 1;
 
 /// Which runtime to use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -181,7 +184,13 @@ async fn serve(options: DaemonOptions) -> Result<Ending, DaemonError> {
     let scrubber = Arc::new(Scrubber::new());
     let ledger = open_ledger(&options, &name, &clock, &scrubber, ledger::cadence(&first))?;
     let anchors = Anchors::new(ledger.clone(), Arc::clone(&clock));
-    let runtime = Arc::new(open_runtime(paths, &clock, &scrubber)?);
+    let loop_thread = LoopThread::start()
+        .map_err(|error| DaemonError::system("cannot start the loop's thread", error))?;
+    let runtime = {
+        // Ends of processes are waited for where the loop is.
+        let _there = loop_thread.scheduler().enter();
+        Arc::new(open_runtime(paths, &clock, &scrubber)?)
+    };
     // Before anything else: what agents say while this daemon begins waits there.
     let notifications = NotifySocket::bind(&paths.notify()).map_err(|error| {
         DaemonError::system(
@@ -247,7 +256,7 @@ async fn serve(options: DaemonOptions) -> Result<Ending, DaemonError> {
         authorizer,
         shutdown: shutdown_seen,
     }));
-    let loop_ended = tokio::spawn(reconciler.run());
+    let loop_ended = loop_thread.scheduler().spawn(reconciler.run());
     tokio::spawn(feed.run());
     let ending = ends::wait(signals, &manager, &handle, options.keep_agents, loop_ended).await;
     // The API ends by itself when it hears of the shutdown; a failure of it is on record there.

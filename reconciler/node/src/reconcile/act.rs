@@ -1,19 +1,19 @@
 //! Carrying steps out. No choices are made here; outcomes come back as messages.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use osmoda_core::{
     digest::Digest,
     memory::{StartFailure, StartFailureKind},
     name::AgentName,
-    observed::{Generation, InstanceState},
+    observed::{Generation, Instance, InstanceState},
     outcome::Outcome,
     plan::Action,
 };
 use osmoda_nix::{profile::ProfileError, profiles::Profiles};
-use osmoda_runtime::{Runtime, StartError, StartRequest};
+use osmoda_runtime::{PreparedStart as _, Runtime, StartError, StartRequest};
 use tokio::{
-    sync::Semaphore,
+    sync::{OwnedSemaphorePermit, Semaphore},
     task::{Id, JoinError},
 };
 
@@ -24,18 +24,42 @@ use crate::error::chain;
 /// starts are served in the order of their asking.
 pub const STARTS_AT_ONCE: usize = 16;
 
+/// How long after a start the loop is told of it. The record of it costs an fsync, whose work
+/// would take the processors away from the program that has just begun; and what a storm of
+/// starts has to tell becomes one turn with one fsync instead of many.
+const TOLD_AFTER: Duration = Duration::from_millis(2);
+
+/// A start that was prepared while its intent was written.
+pub(super) struct Begun<S> {
+    start: S,
+    permit: OwnedSemaphorePermit,
+}
+
 impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
+    /// Has a start prepared, which changes nothing, while the record of its intent is on its way
+    /// to the disk. `None`: it is not a start, or enough of them are being prepared or made.
+    pub(super) fn prepare(&self, agent: &AgentName, action: &Action) -> Option<Begun<R::Prepared>> {
+        let request = request(agent, action)?;
+        let permits = Arc::clone(&self.start_permits);
+        let permit = permits.try_acquire_owned().ok()?;
+        Some(Begun {
+            start: self.runtime.prepare(request),
+            permit,
+        })
+    }
+
     /// Begins what was recorded; each step is a task of its own.
-    pub(super) fn act(&mut self, recorded: Vec<Recorded>) {
+    pub(super) fn act(&mut self, recorded: Vec<Recorded<R::Prepared>>) {
         let since = self.clock.mono();
         for Recorded {
             agent,
             step,
             intent,
+            begun,
         } in recorded
         {
             let action = step.action;
-            tracing::info!(agent = %agent, action = ?action.kind(), reason = step.reason, "acting");
+            let kind = action.kind();
             if let Some(state) = self.agents.get_mut(&agent) {
                 state.in_flight = Some(InFlight {
                     action: action.clone(),
@@ -43,11 +67,13 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
                     since,
                 });
             }
-            self.begin(agent, action);
+            self.begin(agent.clone(), action, begun);
+            // Said after it is under way: whoever reads the log can wait, the agent cannot.
+            tracing::info!(agent = %agent, action = ?kind, reason = step.reason, "acting");
         }
     }
 
-    fn begin(&mut self, agent: AgentName, action: Action) {
+    fn begin(&mut self, agent: AgentName, action: Action, begun: Option<Begun<R::Prepared>>) {
         let runtime = Arc::clone(&self.runtime);
         let profiles = Arc::clone(&self.profiles);
         let permits = Arc::clone(&self.start_permits);
@@ -57,7 +83,7 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
         let task = self.under_way.spawn(async move {
             match action {
                 Action::Start { .. } | Action::Stop { .. } => {
-                    run_instance(&*runtime, &permits, &name, action).await
+                    run_instance(&*runtime, permits, &name, action, begun).await
                 }
                 Action::Activate { .. } | Action::Switch { .. } | Action::Remove => {
                     let change = move || change_profile(&*runtime, &*profiles, &name, &action);
@@ -120,29 +146,40 @@ impl Offload {
     }
 }
 
-async fn run_instance(
-    runtime: &impl Runtime,
-    permits: &Semaphore,
-    name: &AgentName,
-    action: Action,
-) -> Outcome {
+/// What the runtime is asked for, if the action is a start.
+fn request(agent: &AgentName, action: &Action) -> Option<StartRequest> {
     match action {
         Action::Start {
             invocation,
             generation,
-            agent,
-        } => {
-            // The semaphore is never closed; were it, starting without a permit is right.
-            let _permit = permits.acquire().await;
-            let spec = Arc::new(agent.spec.clone());
-            let request = StartRequest {
-                agent: name.clone(),
-                invocation,
-                generation,
-                spec,
-            };
-            started(runtime.start(request).await)
-        }
+            agent: declared,
+        } => Some(StartRequest {
+            agent: agent.clone(),
+            invocation: *invocation,
+            generation: generation.clone(),
+            spec: Arc::new(declared.spec.clone()),
+        }),
+        _ => None,
+    }
+}
+
+async fn run_instance<R: Runtime>(
+    runtime: &R,
+    permits: Arc<Semaphore>,
+    name: &AgentName,
+    action: Action,
+    begun: Option<Begun<R::Prepared>>,
+) -> Outcome {
+    if let Some(Begun { start, permit }) = begun {
+        return started(start.launch().await, permit).await;
+    }
+    if let Some(request) = request(name, &action) {
+        return match permits.acquire_owned().await {
+            Ok(permit) => started(runtime.start(request).await, permit).await,
+            Err(closed) => Outcome::Failed(chain(&closed)),
+        };
+    }
+    match action {
         Action::Stop { invocation, stop } => match runtime.stop(name, invocation, &stop).await {
             Ok(stopped) => Outcome::Stopped {
                 exit: stopped.exit,
@@ -150,10 +187,19 @@ async fn run_instance(
             },
             Err(error) => Outcome::Failed(chain(&error)),
         },
-        Action::Activate { .. } | Action::Switch { .. } | Action::Remove => {
+        Action::Start { .. } | Action::Activate { .. } | Action::Switch { .. } | Action::Remove => {
             Outcome::Failed("not of an instance".into())
         }
     }
+}
+
+/// The outcome of a start, told after [`TOLD_AFTER`].
+async fn started(result: Result<Instance, StartError>, permit: OwnedSemaphorePermit) -> Outcome {
+    drop(permit);
+    if result.is_ok() {
+        tokio::time::sleep(TOLD_AFTER).await;
+    }
+    outcome(result)
 }
 
 fn change_profile(
@@ -205,7 +251,7 @@ fn switch(profiles: &impl Profiles, name: &AgentName, to: &Generation) -> Outcom
     }
 }
 
-fn started(result: Result<osmoda_core::observed::Instance, StartError>) -> Outcome {
+fn outcome(result: Result<Instance, StartError>) -> Outcome {
     let error = match result {
         Ok(instance) => {
             let pid = match instance.state {

@@ -45,6 +45,7 @@ use osmoda_runtime::{Runtime, RuntimeEvent};
 use tokio::{sync::mpsc, task::JoinSet};
 
 use self::{
+    act::Begun,
     agent::{AgentState, Desire, Moment},
     journal::Journal,
     message::Message,
@@ -146,10 +147,12 @@ struct Ending {
 }
 
 /// A plan whose records are durable (or kept, while recording is degraded).
-struct Recorded {
+struct Recorded<S> {
     agent: AgentName,
     step: Step,
     intent: Option<EntryRef>,
+    /// It was prepared meanwhile.
+    begun: Option<Begun<S>>,
 }
 
 impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
@@ -371,7 +374,7 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
     }
 
     /// Makes what was decided durable, together with what happened since the last turn.
-    async fn record(&mut self, plans: Vec<(AgentName, AgentPlan)>) -> Vec<Recorded> {
+    async fn record(&mut self, plans: Vec<(AgentName, AgentPlan)>) -> Vec<Recorded<R::Prepared>> {
         let mut turn = std::mem::take(&mut self.turn);
         let mut steps = Vec::new();
         let mut roots = Vec::new();
@@ -404,6 +407,9 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
             }
             self.set_timer(&name, wake_at);
         }
+        let begun: Vec<_> = (steps.iter())
+            .map(|(name, step, _)| self.prepare(name, &step.action))
+            .collect();
         let appended = self.commit(turn).await;
         let reference = |index: usize| {
             appended
@@ -416,12 +422,12 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
                 state.incident_root = reference(index);
             }
         }
-        steps
-            .into_iter()
-            .map(|(agent, step, index)| Recorded {
+        (steps.into_iter().zip(begun))
+            .map(|((agent, step, index), begun)| Recorded {
                 agent,
                 step,
                 intent: reference(index),
+                begun,
             })
             .collect()
     }

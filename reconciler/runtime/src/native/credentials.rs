@@ -30,23 +30,22 @@ pub(super) fn directory(runtime_dir: &Path, agent: &AgentName) -> PathBuf {
     runtime_dir.join("credentials").join(agent.as_str())
 }
 
-/// Reads the credentials and puts them into place. Returns the variables they go to.
-///
-/// In a variable exactly one newline at the end is dropped, as `$(cat file)` would; the file has
-/// the value byte for byte.
+/// What was read for one start. Never shown; dropped, it leaves nothing.
+pub(super) struct Credentials {
+    /// Name, value, and the variable it also goes to.
+    values: Vec<(String, Vec<u8>, Option<String>)>,
+}
+
+/// Reads an agent's credentials.
 ///
 /// # Errors
-/// [`StartError::Credential`] if one cannot be had, [`StartError::System`] if it cannot be
-/// written.
-pub(super) fn provide(
-    runtime_dir: &Path,
+/// [`StartError::Credential`] if one cannot be had.
+pub(super) fn read_all(
     agent: &AgentName,
     credentials: &BTreeMap<String, Credential>,
-    owner: Option<&Identity>,
     hook: Option<&CredentialHook>,
-) -> Result<Vec<(String, Vec<u8>)>, StartError> {
+) -> Result<Credentials, StartError> {
     let mut values = Vec::new();
-    let mut variables = Vec::new();
     for (name, credential) in credentials {
         let failed = |source| StartError::Credential {
             name: name.clone(),
@@ -57,23 +56,47 @@ pub(super) fn provide(
         if let Some(hook) = hook {
             hook(agent, name, &value);
         }
-        if let Some(variable) = &credential.environment_variable {
-            let text = value.strip_suffix(b"\n").unwrap_or(&value);
-            if text.contains(&0) {
-                return Err(failed(invalid(
-                    "it holds a zero byte, which a variable cannot",
-                )));
-            }
-            variables.push((variable.clone(), text.to_vec()));
+        if credential.environment_variable.is_some() && in_a_variable(&value).contains(&0) {
+            return Err(failed(invalid(
+                "it holds a zero byte, which a variable cannot",
+            )));
         }
-        values.push((name.as_str(), value));
+        values.push((name.clone(), value, credential.environment_variable.clone()));
     }
-    let directory = directory(runtime_dir, agent);
-    write_all(&directory, &values, owner).map_err(|source| StartError::System {
-        what: format!("cannot write the credentials below {}", directory.display()),
-        source,
-    })?;
-    Ok(variables)
+    Ok(Credentials { values })
+}
+
+/// In a variable exactly one newline at the end is dropped, as `$(cat file)` would; the file has
+/// the value byte for byte.
+fn in_a_variable(value: &[u8]) -> &[u8] {
+    value.strip_suffix(b"\n").unwrap_or(value)
+}
+
+impl Credentials {
+    /// The variables they go to.
+    pub fn variables(&self) -> Vec<(String, Vec<u8>)> {
+        let named = self.values.iter().filter_map(|(_, value, variable)| {
+            Some((variable.clone()?, in_a_variable(value).to_vec()))
+        });
+        named.collect()
+    }
+
+    /// Puts the files into place, instead of those of the instance before.
+    ///
+    /// # Errors
+    /// [`StartError::System`] if they cannot be written.
+    pub fn put(
+        &self,
+        runtime_dir: &Path,
+        agent: &AgentName,
+        owner: Option<&Identity>,
+    ) -> Result<(), StartError> {
+        let directory = directory(runtime_dir, agent);
+        write_all(&directory, &self.values, owner).map_err(|source| StartError::System {
+            what: format!("cannot write the credentials below {}", directory.display()),
+            source,
+        })
+    }
 }
 
 /// Removes an agent's credentials; none is a success.
@@ -100,7 +123,7 @@ fn invalid(why: &str) -> io::Error {
 
 fn write_all(
     directory: &Path,
-    values: &[(&str, Vec<u8>)],
+    values: &[(String, Vec<u8>, Option<String>)],
     owner: Option<&Identity>,
 ) -> io::Result<()> {
     if values.is_empty() && is_empty_directory(directory) {
@@ -115,7 +138,7 @@ fn write_all(
             .create(parent)?;
     }
     fs::DirBuilder::new().mode(0o700).create(&aside)?;
-    for (name, value) in values {
+    for (name, value, _) in values {
         let mut options = OpenOptions::new();
         let mut file = options
             .write(true)
@@ -185,7 +208,9 @@ mod tests {
             credential: Credential,
         ) -> Result<Vec<(String, Vec<u8>)>, StartError> {
             let all = BTreeMap::from([(name.to_owned(), credential)]);
-            provide(self.runtime_dir.path(), &self.agent, &all, None, None)
+            let read = read_all(&self.agent, &all, None)?;
+            read.put(self.runtime_dir.path(), &self.agent, None)?;
+            Ok(read.variables())
         }
 
         fn directory(&self) -> PathBuf {
@@ -272,14 +297,10 @@ mod tests {
             }
         });
         let all = BTreeMap::from([("key".to_owned(), setup.credential(b"v", None))]);
-        provide(
-            setup.runtime_dir.path(),
-            &setup.agent,
-            &all,
-            None,
-            Some(&hook),
-        )
-        .unwrap();
+        read_all(&setup.agent, &all, Some(&hook))
+            .unwrap()
+            .put(setup.runtime_dir.path(), &setup.agent, None)
+            .unwrap();
         let expected = [("a".to_owned(), "key".to_owned(), b"v".to_vec(), true)];
         assert_eq!(*seen.lock().unwrap(), expected);
     }

@@ -1,8 +1,8 @@
 //! The steps of a start, all blocking, in their order.
 //!
-//! Who and what; then nothing of the former instance may live; then directories, credentials,
-//! output and limits; then the child. A failure names the step and the thing, and leaves no
-//! process behind.
+//! [`prepare`]: who and what; then nothing of the former instance may live; then directories,
+//! credentials, output and limits. [`Ready::launch`]: what was read and opened gets into its
+//! place; then the child. A failure names the step and the thing, and leaves no process behind.
 
 use std::{
     ffi::{CString, OsStr},
@@ -18,13 +18,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use osmoda_core::{name::AgentName, time::Mono};
+use osmoda_core::{name::AgentName, observed::InvocationId, time::Mono};
 
 use super::{
     cgroup::AgentCgroup,
-    credentials,
+    credentials::{self, Credentials},
     environment::{self, Surroundings},
-    logs,
+    logs::{self, NextRun},
     note::NoteDraft,
     shared::Shared,
     sys::spawn::{CStringArray, ChildPlan, Identity, NotePlan, SpawnError, Stage, spawn},
@@ -35,21 +35,35 @@ use crate::{StartError, StartRequest};
 
 /// A program that runs.
 pub(super) struct Launched {
+    pub request: StartRequest,
     pub pid: u32,
     pub pidfd: OwnedFd,
     pub tree: Tree,
     pub started_at: Mono,
 }
 
-/// Starts the process of an instance; `former` is what is left of the one before.
-pub(super) fn launch(
+/// A start of which everything is done that does not act. Dropped, it leaves no trace.
+pub(super) struct Ready {
+    request: StartRequest,
+    user: AgentUser,
+    program: PathBuf,
+    arguments: Vec<CString>,
+    environment: Vec<CString>,
+    working_directory: PathBuf,
+    credentials: Credentials,
+    output: NextRun,
+    cgroup: Option<(AgentCgroup, OwnedFd)>,
+}
+
+/// Reads and opens what a start needs; `former` is what is left of the instance before, whose
+/// end is made certain here.
+pub(super) fn prepare(
     shared: &Shared,
-    request: &StartRequest,
+    request: StartRequest,
     former: Option<&Tree>,
-) -> Result<Launched, StartError> {
+) -> Result<Ready, StartError> {
     let (agent, spec) = (&request.agent, &*request.spec);
     let user = user::resolve(spec)?;
-    let identity = user.change.as_ref();
     if let Some(former) = former {
         end_former(former)?;
     }
@@ -61,69 +75,106 @@ pub(super) fn launch(
     }
 
     let home = shared.home(agent);
-    own_directory(&home, identity)
+    own_directory(&home, user.change.as_ref())
         .map_err(|source| system(format!("cannot create {}", home.display()), source))?;
-    let variables = variables(shared, request, &user, &home)?;
+    let hook = shared.options.on_credential.as_ref();
+    let credentials = credentials::read_all(agent, &spec.credentials, hook)?;
+    let variables = variables(shared, &request, &user, &home, &credentials);
     let path = variables.get("PATH").cloned().unwrap_or_default();
     let command = spec.command.first().map_or("", String::as_str);
     let program = environment::find_program(command, &path)?;
-    let working_directory = match &spec.working_directory {
-        Some(directory) => PathBuf::from(directory),
-        None => home,
-    };
-
+    let environment = environment::to_c_strings(variables)?;
     let files = logs::log_files(&shared.options.log_dir, agent);
-    let output = files
-        .begin_run()
-        .map_err(|source| system(format!("cannot open {}", files.current.display()), source))?;
-    let cgroup_directory = cgroup
-        .as_ref()
-        .map(|cgroup| prepare_cgroup(cgroup, shared, request))
-        .transpose()?;
-    let started_at = shared.options.clock.mono();
-    let draft = NoteDraft {
-        invocation: request.invocation,
-        generation: &request.generation,
-        started_at,
-        boot_id: shared.options.clock.boot_id(),
-        cgroup: cgroup.as_ref().map(AgentCgroup::path),
+    let output = NextRun::open(&files)
+        .map_err(|source| system(format!("cannot open {}", files.next.display()), source))?;
+    let cgroup = match cgroup {
+        Some(cgroup) => {
+            let directory = prepare_cgroup(&cgroup, shared, &request)?;
+            Some((cgroup, directory))
+        }
+        None => None,
     };
-    let mut plan = ChildPlan {
-        program: c_string(program.as_os_str(), "command")?,
-        arguments: CStringArray::new(arguments(&spec.command)?),
-        environment: CStringArray::new(environment::to_c_strings(variables)?),
-        working_directory: c_string(working_directory.as_os_str(), "workingDirectory")?,
-        input: shared.null.as_fd(),
-        output: output.as_fd(),
-        cgroup: cgroup_directory.as_ref().map(OwnedFd::as_fd),
-        identity: user.change.clone(),
-        open_files: shared.options.open_files,
-        neutral_oom_score: shared.protected_from_oom,
-        note: Some(note_plan(shared, agent, &draft)?),
-    };
-    let mut spawned = spawn(&plan);
-    let renewed;
-    if let Err(SpawnError { error: None, .. }) = spawned
-        && let Some(cgroup) = &cgroup
-    {
-        renewed = renew_cgroup(cgroup, shared, request)?;
-        plan.cgroup = Some(renewed.as_fd());
-        spawned = spawn(&plan);
-    }
-    let (pid, pidfd) = spawned.map_err(|error| start_error(error, &program, &working_directory))?;
-    Ok(Launched {
-        pid,
-        pidfd,
-        started_at,
-        tree: match cgroup {
-            Some(cgroup) => Tree::Cgroup(cgroup),
-            None => Tree::Session(Session {
-                leader: pid,
-                leader_known: true,
-                invocation: request.invocation,
-            }),
-        },
+    Ok(Ready {
+        arguments: arguments(&spec.command)?,
+        working_directory: spec.working_directory.as_ref().map_or(home, PathBuf::from),
+        request,
+        user,
+        program,
+        environment,
+        credentials,
+        output,
+        cgroup,
     })
+}
+
+impl Ready {
+    /// Whose start it is.
+    pub fn agent(&self) -> &AgentName {
+        &self.request.agent
+    }
+
+    /// The identity of what will run.
+    pub fn invocation(&self) -> InvocationId {
+        self.request.invocation
+    }
+
+    /// The act: puts credentials and output in their places and makes the process.
+    pub fn launch(self, shared: &Shared) -> Result<Launched, StartError> {
+        let request = self.request;
+        let identity = self.user.change.as_ref();
+        (self.credentials).put(&shared.options.runtime_dir, &request.agent, identity)?;
+        let shown = self.output.current().to_owned();
+        let output = self
+            .output
+            .begin()
+            .map_err(|source| system(format!("cannot open {}", shown.display()), source))?;
+        let (cgroup, directory) = self.cgroup.unzip();
+        let started_at = shared.options.clock.mono();
+        let draft = NoteDraft {
+            invocation: request.invocation,
+            generation: &request.generation,
+            started_at,
+            boot_id: shared.options.clock.boot_id(),
+            cgroup: cgroup.as_ref().map(AgentCgroup::path),
+        };
+        let mut plan = ChildPlan {
+            program: c_string(self.program.as_os_str(), "command")?,
+            arguments: CStringArray::new(self.arguments),
+            environment: CStringArray::new(self.environment),
+            working_directory: c_string(self.working_directory.as_os_str(), "workingDirectory")?,
+            input: shared.null.as_fd(),
+            output: output.as_fd(),
+            cgroup: directory.as_ref().map(OwnedFd::as_fd),
+            identity: self.user.change.clone(),
+            open_files: shared.options.open_files,
+            neutral_oom_score: shared.protected_from_oom,
+            note: Some(note_plan(shared, &request.agent, &draft)?),
+        };
+        let mut spawned = spawn(&plan);
+        let renewed;
+        if let Err(SpawnError { error: None, .. }) = spawned
+            && let Some(cgroup) = &cgroup
+        {
+            renewed = renew_cgroup(cgroup, shared, &request)?;
+            plan.cgroup = Some(renewed.as_fd());
+            spawned = spawn(&plan);
+        }
+        let failed = |error| start_error(error, &self.program, &self.working_directory);
+        let (pid, pidfd) = spawned.map_err(failed)?;
+        let session = Session {
+            leader: pid,
+            leader_known: true,
+            invocation: request.invocation,
+        };
+        drop(plan);
+        Ok(Launched {
+            request,
+            pid,
+            pidfd,
+            started_at,
+            tree: cgroup.map_or(Tree::Session(session), Tree::Cgroup),
+        })
+    }
 }
 
 /// The cgroup that an agent has in this runtime.
@@ -146,15 +197,9 @@ fn variables(
     request: &StartRequest,
     user: &AgentUser,
     home: &Path,
-) -> Result<std::collections::BTreeMap<String, Vec<u8>>, StartError> {
+    credentials: &Credentials,
+) -> std::collections::BTreeMap<String, Vec<u8>> {
     let options = &shared.options;
-    let credential_variables = credentials::provide(
-        &options.runtime_dir,
-        &request.agent,
-        &request.spec.credentials,
-        user.change.as_ref(),
-        options.on_credential.as_ref(),
-    )?;
     let around = Surroundings {
         agent: &request.agent,
         invocation: request.invocation,
@@ -163,9 +208,9 @@ fn variables(
         user: &user.name,
         notify_socket: options.notify_socket.as_deref(),
         credentials_directory: &credentials::directory(&options.runtime_dir, &request.agent),
-        credential_variables,
+        credential_variables: credentials.variables(),
     };
-    Ok(environment::variables(&request.spec, around))
+    environment::variables(&request.spec, around)
 }
 
 /// An agent's directory, mode 0700 when new, and its user's.

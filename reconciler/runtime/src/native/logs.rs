@@ -2,7 +2,8 @@
 //!
 //! LOG_DIR/AGENT/current.log is written by the agent itself (O_APPEND), so that it neither waits
 //! for the daemon nor dies with it. At each start the former run's file becomes previous.log,
-//! that one previous.2.log, and so on. A run that writes too much is cut by copying the file to
+//! that one previous.2.log, and so on, and the file of the new run, opened under another name
+//! before it was certain to begin, takes its place. A run that writes too much is cut by copying the file to
 //! rotated.log and truncating it, which an agent does not notice; what it writes between the two
 //! is lost, and counted.
 
@@ -31,6 +32,8 @@ pub struct LogFiles {
     pub current: PathBuf,
     /// Runs before it, youngest first.
     pub previous: Vec<PathBuf>,
+    /// The run that has not begun, while a start waits for its record.
+    pub next: PathBuf,
     /// What was last cut from the beginning of a run that wrote too much.
     pub rotated: PathBuf,
 }
@@ -45,32 +48,74 @@ pub fn log_files(log_dir: &Path, agent: &AgentName) -> LogFiles {
     LogFiles {
         previous: previous.collect(),
         current: directory.join("current.log"),
+        next: directory.join("next.log"),
         rotated: directory.join("rotated.log"),
     }
 }
 
-impl LogFiles {
-    /// Moves every run one step into the past and opens an empty file for the next.
-    pub(super) fn begin_run(&self) -> io::Result<File> {
-        if let Some(directory) = self.current.parent() {
-            DirBuilder::new()
-                .recursive(true)
-                .mode(0o750)
-                .create(directory)?;
-        }
-        for pair in self.previous.windows(2).rev() {
-            rename_if_there(&pair[0], &pair[1])?;
-        }
-        if let Some(youngest) = self.previous.first() {
-            rename_if_there(&self.current, youngest)?;
-        }
-        OpenOptions::new()
-            .append(true)
-            .create(true)
-            .mode(0o640)
-            .open(&self.current)
+/// The file of a run that has not begun. Dropped, it leaves the runs before as they are.
+pub(super) struct NextRun {
+    file: Option<File>,
+    files: LogFiles,
+}
+
+impl NextRun {
+    /// Opens an empty file.
+    pub fn open(files: &LogFiles) -> io::Result<Self> {
+        let open = || {
+            OpenOptions::new()
+                .append(true)
+                .create(true)
+                .mode(0o640)
+                .open(&files.next)
+        };
+        let opened = match (open(), files.next.parent()) {
+            (Err(error), Some(directory)) if error.kind() == io::ErrorKind::NotFound => {
+                DirBuilder::new()
+                    .recursive(true)
+                    .mode(0o750)
+                    .create(directory)?;
+                open()
+            }
+            (other, _) => other,
+        };
+        Ok(Self {
+            file: Some(opened?),
+            files: files.clone(),
+        })
     }
 
+    /// Where the run's output will be.
+    pub fn current(&self) -> &Path {
+        &self.files.current
+    }
+
+    /// Moves every run one step into the past and this one to the front.
+    pub fn begin(mut self) -> io::Result<File> {
+        let files = &self.files;
+        for pair in files.previous.windows(2).rev() {
+            rename_if_there(&pair[0], &pair[1])?;
+        }
+        if let Some(youngest) = files.previous.first() {
+            rename_if_there(&files.current, youngest)?;
+        }
+        fs::rename(&files.next, &files.current)?;
+        self.file
+            .take()
+            .ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+}
+
+impl Drop for NextRun {
+    fn drop(&mut self) {
+        // What cannot be removed is empty, and the next run's file.
+        if self.file.is_some() {
+            let _ = fs::remove_file(&self.files.next);
+        }
+    }
+}
+
+impl LogFiles {
     /// Cuts the current run's file if it is larger than `limit` bytes. Returns how many bytes
     /// were lost between copying and truncating, if it was cut.
     pub(super) fn cut_if_large(&self, limit: u64) -> io::Result<Option<u64>> {
@@ -137,12 +182,30 @@ mod tests {
         log_files(directory.path(), &AgentName::new("a").unwrap())
     }
 
+    fn begin_run(files: &LogFiles) -> File {
+        NextRun::open(files).unwrap().begin().unwrap()
+    }
+
+    #[test]
+    fn a_run_that_never_begins_leaves_the_others_as_they_are() {
+        let directory = tempfile::tempdir().unwrap();
+        let files = files(&directory);
+        drop(NextRun::open(&files).unwrap());
+        write!(begin_run(&files), "the only run").unwrap();
+        for _ in 0..3 {
+            drop(NextRun::open(&files).unwrap());
+        }
+        let left: Vec<_> = fs::read_dir(directory.path().join("a")).unwrap().collect();
+        assert_eq!(left.len(), 1, "{left:?}");
+        assert_eq!(fs::read_to_string(&files.current).unwrap(), "the only run");
+    }
+
     #[test]
     fn each_start_moves_the_runs_one_step_and_the_oldest_goes() {
         let directory = tempfile::tempdir().unwrap();
         let files = files(&directory);
         for run in 0..8 {
-            write!(files.begin_run().unwrap(), "run {run}").unwrap();
+            write!(begin_run(&files), "run {run}").unwrap();
         }
         assert_eq!(fs::read_to_string(&files.current).unwrap(), "run 7");
         let previous = files
@@ -161,7 +224,7 @@ mod tests {
     fn a_large_run_is_cut_and_its_writer_goes_on_from_the_beginning() {
         let directory = tempfile::tempdir().unwrap();
         let files = files(&directory);
-        let mut writer = files.begin_run().unwrap();
+        let mut writer = begin_run(&files);
         writer.write_all(b"0123456789").unwrap();
         assert_eq!(files.cut_if_large(10).unwrap(), None);
         writer.write_all(b"a").unwrap();

@@ -97,6 +97,7 @@ fn set_holding_the_gate(
     if owner.as_ref() != Some(&(agent.clone(), invocation)) || stat.dead {
         return Err(foreign());
     }
+    let _there = shared.scheduler.enter();
     let process = Process::new(pid, pidfd, former.tree.clone())
         .map_err(failed("cannot watch the new main process"))?;
     note::rewrite(&shared.instances_dir, agent, pid, stat.start_time)

@@ -1,7 +1,8 @@
 //! Agents as children of the daemon, on any Linux (5.10 or later), with or without systemd.
 //!
 //! Start with [`NativeRuntime::open`] and its [`Runtime`] implementation. The rooms:
-//! - a start: `launch` (its steps), `user`, `environment`, `credentials`, `logs`, and `sys`, the
+//! - a start: `start` (its two parts), `launchers` (the threads they are done on), `launch` (its
+//!   steps), `user`, `environment`, `credentials`, `logs`, and `sys`, the
 //!   only unsafe code, which makes the child;
 //! - an end: `process` (the pidfd), `tree` (everything the instance started), `cgroup`;
 //! - a message: `membership` (whose it is), `main_process` (MAINPID=), `output`;
@@ -21,6 +22,7 @@ mod credentials;
 mod delegation;
 mod environment;
 mod launch;
+mod launchers;
 mod lock;
 mod logs;
 mod main_process;
@@ -32,6 +34,7 @@ mod probe;
 mod process;
 mod procfs;
 mod shared;
+mod start;
 pub mod survey;
 mod sys;
 mod table;
@@ -60,17 +63,20 @@ use osmoda_core::{
     time::Mono,
 };
 use tokio::{
+    runtime::Handle,
     sync::{Semaphore, mpsc},
     task::spawn_blocking,
 };
 
 use crate::{
     MainPidError, ObserveError, ProbeEnd, ProbeError, ProbeRequest, Runtime, RuntimeEvent, Sender,
-    StartError, StartRequest, StopError, Stopped,
+    StartRequest, StopError, Stopped,
 };
 
 use self::{
-    shared::{Shared, kill_rest, stop_failed, thread_failed},
+    launchers::Launchers,
+    shared::{Shared, kill_rest, stop_failed},
+    start::Start,
     table::Table,
     tree::Tree,
 };
@@ -84,9 +90,6 @@ pub use self::{
     output::stamp,
     sys::receive::{Datagram, identify_senders, receive},
 };
-
-/// Most starts that are in their blocking part at once. Each holds a thread until its exec.
-const STARTS_AT_ONCE: usize = 8;
 
 /// Looks at the use of trees at once: without cgroups each is a walk of /proc, and those who ask
 /// more often than that can be answered get their answers later.
@@ -106,9 +109,7 @@ impl NativeRuntime {
     /// # Errors
     /// [`OpenError::Held`] says who else is at work there; the others, what could not be set up.
     pub fn open(options: NativeOptions) -> Result<Self, OpenError> {
-        if tokio::runtime::Handle::try_current().is_err() {
-            return Err(OpenError::NoAsyncRuntime);
-        }
+        let scheduler = Handle::try_current().map_err(|_| OpenError::NoAsyncRuntime)?;
         let instances_dir = options.runtime_dir.join("instances");
         create(&instances_dir, 0o700)?;
         create(&options.state_dir.join("agents"), 0o711)?;
@@ -137,7 +138,8 @@ impl NativeRuntime {
             protected_from_oom: is_protected_from_oom(),
             table: Table::default(),
             probes: Arc::default(),
-            starts: Semaphore::new(STARTS_AT_ONCE),
+            launchers: Launchers::new(),
+            scheduler,
             events: Mutex::new(None),
             next_log_check: AtomicU64::new(0),
             output_lost: AtomicU64::new(0),
@@ -204,12 +206,10 @@ impl Drop for NativeRuntime {
 }
 
 impl Runtime for NativeRuntime {
-    /// Goes on to its end even if the future is dropped.
-    async fn start(&self, request: StartRequest) -> Result<Instance, StartError> {
-        let start = tokio::spawn(shared::start(Arc::clone(&self.shared), request));
-        start
-            .await
-            .unwrap_or_else(|error| Err(thread_failed(error)))
+    type Prepared = Start;
+
+    fn prepare(&self, request: StartRequest) -> Start {
+        start::begin(&self.shared, request)
     }
 
     /// May be dropped and asked again at any time.

@@ -1,5 +1,5 @@
-//! What the daemon's runtime and the work under way have in common, and that work: a start from
-//! its gate to its registration, an end from its signal to its record, and tidying up.
+//! What the daemon's runtime and the work under way have in common, and that work but for starts
+//! ([`super::start`]): an end from its signal to its record, and tidying up.
 
 use std::{
     fs::File,
@@ -14,22 +14,18 @@ use std::{
 
 use osmoda_core::{
     name::AgentName,
-    observed::{Exit, Instance, InstanceState, InvocationId},
+    observed::{Exit, Instance, InvocationId},
     spec::{Signal, Stop},
     time::Clock,
 };
-use tokio::{
-    sync::{Semaphore, mpsc},
-    task::spawn_blocking,
-    time::timeout,
-};
+use tokio::{runtime::Handle, sync::mpsc, task::spawn_blocking, time::timeout};
 
 use super::{
     credentials,
     delegation::Enforcement,
     launch,
+    launchers::Launchers,
     logs::{RUN_LOG_MAX, log_files},
-    main_process,
     membership::CgroupIds,
     note,
     options::NativeOptions,
@@ -39,7 +35,7 @@ use super::{
     table::{Latest, Table},
     tree::{self, END_WAIT, Tree},
 };
-use crate::{RuntimeEvent, StartError, StartRequest, StopError, Stopped};
+use crate::{RuntimeEvent, StartError, StopError, Stopped};
 
 /// Most log files whose size one [`Runtime::observe`] looks at; the next one goes on from there.
 const LOG_CHECKS_PER_OBSERVE: usize = 1000;
@@ -56,7 +52,9 @@ pub(super) struct Shared {
     pub protected_from_oom: bool,
     pub table: Table,
     pub probes: Arc<Probes>,
-    pub starts: Semaphore,
+    pub launchers: Launchers,
+    /// Where ends of processes are waited for.
+    pub scheduler: Handle,
     pub events: Mutex<Option<mpsc::UnboundedSender<RuntimeEvent>>>,
     pub next_log_check: AtomicU64,
     pub output_lost: AtomicU64,
@@ -64,55 +62,6 @@ pub(super) struct Shared {
     pub output_looks: OutputLooks,
     /// Takes in what agents have sent before their ends are judged.
     pub before_ends: OnceLock<Box<dyn Fn() + Send + Sync>>,
-}
-
-/// One start, from the agent's gate to its registration.
-pub(super) async fn start(
-    shared: Arc<Shared>,
-    request: StartRequest,
-) -> Result<Instance, StartError> {
-    let agent = request.agent.clone();
-    let _gate = shared.table.gate(&agent).lock_owned().await;
-    let former = match shared.table.latest(&agent) {
-        Some(latest) => Some(shared.ended_or_refused(&agent, latest).await?),
-        None => None,
-    };
-    shared.table.set_starting(&agent, request.invocation);
-    let _permit = shared
-        .starts
-        .acquire()
-        .await
-        .map_err(|error| StartError::System {
-            what: "cannot start while shutting down".to_owned(),
-            source: io::Error::other(error),
-        })?;
-    let (launched, request) = spawn_blocking({
-        let shared = Arc::clone(&shared);
-        move || (launch::launch(&shared, &request, former.as_ref()), request)
-    })
-    .await
-    .map_err(thread_failed)?;
-    let launched = launched?;
-    let instance = Instance {
-        agent: agent.clone(),
-        invocation: request.invocation,
-        generation: request.generation,
-        started_at: launched.started_at,
-        state: InstanceState::Running { pid: launched.pid },
-        adopted: false,
-    };
-    let tree = launched.tree.clone();
-    match Process::new(launched.pid, launched.pidfd, launched.tree) {
-        Ok(process) => {
-            shared.watch(&agent, instance.clone(), process);
-            Ok(main_process::set_as_told(&shared, &agent).unwrap_or(instance))
-        }
-        Err(source) => {
-            let _ = kill_rest(tree).await; // an instance that cannot be watched must not live
-            let what = "cannot watch the new process".to_owned();
-            Err(StartError::System { what, source })
-        }
-    }
 }
 
 impl Shared {
@@ -132,7 +81,7 @@ impl Shared {
         self.cgroup_ids.learn(agent, &latest.tree);
         // Registered first: an end that is seen at once must find its instance.
         self.table.put(agent, latest);
-        let watcher = tokio::spawn(watch(
+        let watcher = self.scheduler.spawn(watch(
             Arc::downgrade(self),
             Arc::clone(&self.options.clock),
             agent.clone(),
@@ -163,7 +112,7 @@ impl Shared {
     }
 
     /// What is left of an instance that has ended; one that lives refuses the next start.
-    async fn ended_or_refused(
+    pub async fn ended_or_refused(
         &self,
         agent: &AgentName,
         latest: Latest,

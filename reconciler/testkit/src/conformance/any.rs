@@ -9,7 +9,9 @@ use osmoda_core::{
     spec::{Credential, Stop},
     units::Period,
 };
-use osmoda_runtime::{MainPidError, Runtime as _, Sender, StartError, StopError};
+use osmoda_runtime::{
+    MainPidError, PreparedStart as _, Runtime as _, Sender, StartError, StopError,
+};
 use tokio::join;
 
 use super::{Bench, Subject, agent, event, generation, pid, within};
@@ -147,6 +149,37 @@ pub async fn a_failed_start_leaves_room_for_the_next<S: Subject>(bench: &mut Ben
     bench.start(&["sleep"]).await;
     bench.subject.restart_daemon();
     assert!(bench.inspect().is_some());
+}
+
+pub async fn a_prepared_start_that_is_dropped_leaves_nothing(bench: &mut Bench<impl Subject>) {
+    bench.start(&["print", "first", "then", "exit", "3"]).await;
+    let ended = bench.exit().await;
+    let before = bench.inspect();
+    for _ in 0..3 {
+        let request = bench.request(bench.spec(&["print", "never", "then", "sleep"]));
+        drop(bench.runtime().prepare(request));
+    }
+    // A start afterwards finds the agent free, and the ended one as it was.
+    assert_eq!(bench.inspect(), before);
+    assert_eq!(bench.exit().await, ended);
+    assert_eq!(bench.output(1).await, ["first"]);
+    bench.start(&["print", "second", "then", "sleep"]).await;
+    assert_eq!(bench.output(1).await, ["second"]);
+}
+
+pub async fn a_prepared_start_runs_when_told_and_not_before(bench: &mut Bench<impl Subject>) {
+    let request = bench.request(bench.spec(&["sleep"]));
+    let invocation = request.invocation;
+    let prepared = bench.runtime().prepare(request);
+    let second = bench.request(bench.spec(&["sleep"]));
+    let second = bench.runtime().prepare(second);
+    assert_eq!(bench.inspect(), None);
+    let started = within(prepared.launch()).await.expect("it starts");
+    assert_eq!(started.invocation, invocation);
+    match within(second.launch()).await {
+        Err(StartError::AlreadyRunning { pid: running, .. }) => assert_eq!(running, pid(&started)),
+        other => panic!("a second instance: {other:?}"),
+    }
 }
 
 pub async fn a_new_daemon_adopts_a_running_agent_and_sees_its_end<S: Subject>(

@@ -261,6 +261,8 @@ macro_rules! conformance_group {
             a_missing_program_is_named,
             a_missing_credential_is_named,
             a_failed_start_leaves_room_for_the_next,
+            a_prepared_start_that_is_dropped_leaves_nothing,
+            a_prepared_start_runs_when_told_and_not_before,
             a_new_daemon_adopts_a_running_agent_and_sees_its_end,
             a_new_daemon_starts_no_second_instance,
             only_an_ended_agent_is_forgotten,

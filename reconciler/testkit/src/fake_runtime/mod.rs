@@ -26,8 +26,8 @@ use osmoda_core::{
     time::Mono,
 };
 use osmoda_runtime::{
-    MainPidError, ObserveError, PROBE_OUTPUT_MAX, ProbeEnd, ProbeError, ProbeRequest, Runtime,
-    RuntimeEvent, Sender, StartError, StartRequest, StopError, Stopped,
+    MainPidError, ObserveError, PROBE_OUTPUT_MAX, PreparedStart, ProbeEnd, ProbeError,
+    ProbeRequest, Runtime, RuntimeEvent, Sender, StartError, StartRequest, StopError, Stopped,
 };
 use tokio::{sync::mpsc, time::sleep};
 
@@ -48,6 +48,7 @@ const KILLED: ExitStatus = ExitStatus::Signal {
 };
 
 /// One daemon's view of a [`World`].
+#[derive(Clone)]
 pub struct FakeRuntime {
     world: World,
     /// Instances with a smaller serial number were there before this daemon.
@@ -61,9 +62,16 @@ impl FakeRuntime {
     }
 }
 
-impl Runtime for FakeRuntime {
-    async fn start(&self, request: StartRequest) -> Result<Instance, StartError> {
-        let world = &self.world;
+/// A start in the making: nothing of the world knows of it.
+pub struct FakeStart {
+    runtime: FakeRuntime,
+    request: StartRequest,
+}
+
+impl PreparedStart for FakeStart {
+    async fn launch(self) -> Result<Instance, StartError> {
+        let Self { runtime, request } = self;
+        let world = &runtime.world;
         let agent = request.agent.clone();
         let _gate = world.gate(&agent).lock_owned().await;
         if let Some(pid) = world.known_pid(&agent) {
@@ -91,7 +99,18 @@ impl Runtime for FakeRuntime {
         if let Some(StartFault::HangAfter(time)) = fault {
             sleep(time).await;
         }
-        Ok(self.view(born))
+        Ok(runtime.view(born))
+    }
+}
+
+impl Runtime for FakeRuntime {
+    type Prepared = FakeStart;
+
+    fn prepare(&self, request: StartRequest) -> FakeStart {
+        FakeStart {
+            runtime: self.clone(),
+            request,
+        }
     }
 
     async fn stop(

@@ -13,10 +13,10 @@ use osmoda_core::{
     time::Mono,
 };
 use osmoda_runtime::{
-    MainPidError, ObserveError, ProbeEnd, ProbeError, ProbeRequest, Runtime, RuntimeEvent, Sender,
-    StartError, StartRequest, StopError, Stopped,
+    MainPidError, ObserveError, PreparedStart, ProbeEnd, ProbeError, ProbeRequest, Runtime,
+    RuntimeEvent, Sender, StartError, StartRequest, StopError, Stopped,
 };
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, task::JoinHandle};
 
 use crate::fake_runtime::{FakeRuntime, World};
 
@@ -31,6 +31,8 @@ pub enum Sabotage {
     StartsTwice,
     /// Appends are acknowledged before they are written.
     ActsBeforeIntent,
+    /// What is to be prepared is done.
+    ActsWhilePreparing,
 }
 
 /// A runtime with its sabotage.
@@ -49,8 +51,22 @@ impl Sabotaged {
     }
 }
 
-impl Runtime for Sabotaged {
-    async fn start(&self, request: StartRequest) -> Result<Instance, StartError> {
+/// A start with its sabotage.
+pub struct SabotagedStart {
+    honest: FakeRuntime,
+    world: World,
+    how: Sabotage,
+    request: StartRequest,
+    /// Under way before the word was given.
+    early: Option<JoinHandle<Result<Instance, StartError>>>,
+}
+
+impl PreparedStart for SabotagedStart {
+    async fn launch(self) -> Result<Instance, StartError> {
+        let request = self.request;
+        if let Some(early) = self.early {
+            return early.await.expect("a start in memory does not panic");
+        }
         if self.how == Sabotage::StartsTwice {
             let agent = request.agent.clone();
             self.honest.start(request.clone()).await?;
@@ -65,6 +81,24 @@ impl Runtime for Sabotaged {
                 .await;
         }
         self.honest.start(request).await
+    }
+}
+
+impl Runtime for Sabotaged {
+    type Prepared = SabotagedStart;
+
+    fn prepare(&self, request: StartRequest) -> SabotagedStart {
+        let early = (self.how == Sabotage::ActsWhilePreparing).then(|| {
+            let (honest, request) = (self.honest.clone(), request.clone());
+            tokio::spawn(async move { honest.start(request).await })
+        });
+        SabotagedStart {
+            honest: self.honest.clone(),
+            world: self.world.clone(),
+            how: self.how,
+            request,
+            early,
+        }
     }
 
     async fn stop(

@@ -1,0 +1,222 @@
+//! A start from the first look to its registration, in two parts on a launcher's thread.
+//!
+//! [`begin`] has everything prepared that does not act; [`Start::launch`] gives the word. Whoever
+//! is later of the two, the word or the last preparation, has the second part done, so that no
+//! thread waits in between. The agent's gate is held from the first part to the registration.
+
+use std::{
+    mem,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use osmoda_core::observed::{Instance, InstanceState};
+use tokio::sync::{OwnedMutexGuard, oneshot};
+
+use super::{
+    launch::{self, Launched, Ready},
+    main_process,
+    process::Process,
+    shared::Shared,
+    tree::{END_WAIT, Tree},
+};
+use crate::{PreparedStart, StartError, StartRequest};
+
+type Answer = Result<Instance, StartError>;
+
+/// A start that waits for the word.
+pub struct Start {
+    shared: Arc<Shared>,
+    how: How,
+}
+
+enum How {
+    /// A launcher is at it, or has been.
+    Begun(Arc<Stage>),
+    /// The agent has another start or its end under way, which has to be waited for.
+    Later(Option<StartRequest>),
+}
+
+/// Where the two parts meet.
+#[derive(Default)]
+struct Stage(Mutex<State>);
+
+#[derive(Default)]
+enum State {
+    #[default]
+    Preparing,
+    Ready(Box<Second>),
+    Told(oneshot::Sender<Answer>),
+    /// Done, or nobody wants it any longer.
+    Over,
+}
+
+/// What the second part needs.
+struct Second {
+    shared: Arc<Shared>,
+    ready: Result<Ready, StartError>,
+    _gate: OwnedMutexGuard<()>,
+}
+
+/// Begins a start: what can be prepared now is.
+pub(super) fn begin(shared: &Arc<Shared>, request: StartRequest) -> Start {
+    let gate = shared.table.gate(&request.agent).try_lock_owned();
+    let latest = shared.table.latest(&request.agent);
+    let at_rest = latest
+        .as_ref()
+        .is_none_or(|latest| latest.process.is_none());
+    let how = match gate {
+        Ok(gate) if at_rest => {
+            let former = latest.map(|latest| latest.tree);
+            How::Begun(prepare(shared, request, former, gate))
+        }
+        _ => How::Later(Some(request)),
+    };
+    Start {
+        shared: Arc::clone(shared),
+        how,
+    }
+}
+
+fn prepare(
+    shared: &Arc<Shared>,
+    request: StartRequest,
+    former: Option<Tree>,
+    gate: OwnedMutexGuard<()>,
+) -> Arc<Stage> {
+    let stage = Arc::new(Stage::default());
+    let (shared_too, stage_too) = (Arc::clone(shared), Arc::clone(&stage));
+    shared.launchers.submit(move || {
+        let second = Second {
+            ready: launch::prepare(&shared_too, request, former.as_ref()),
+            shared: shared_too,
+            _gate: gate,
+        };
+        let mut state = stage_too.lock();
+        match mem::replace(&mut *state, State::Over) {
+            State::Told(answer) => {
+                drop(state);
+                second.run(answer);
+            }
+            State::Over => {}
+            State::Preparing | State::Ready(_) => *state = State::Ready(Box::new(second)),
+        }
+    });
+    stage
+}
+
+impl Stage {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Nothing panics while it is held: the state is only exchanged.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl PreparedStart for Start {
+    /// Once the word is given the start goes on to its end, even if the future is dropped.
+    async fn launch(mut self) -> Answer {
+        if let How::Later(request) = &mut self.how
+            && let Some(request) = request.take()
+        {
+            let gate = self.shared.table.gate(&request.agent).lock_owned().await;
+            let former = match self.shared.table.latest(&request.agent) {
+                Some(latest) => {
+                    let ended = self.shared.ended_or_refused(&request.agent, latest);
+                    Some(ended.await?)
+                }
+                None => None,
+            };
+            self.how = How::Begun(prepare(&self.shared, request, former, gate));
+        }
+        let (answer, answered) = oneshot::channel();
+        self.tell(answer);
+        answered.await.unwrap_or_else(|error| {
+            let what = "the start was broken off".to_owned();
+            let source = std::io::Error::other(error);
+            Err(StartError::System { what, source })
+        })
+    }
+}
+
+impl Start {
+    fn tell(&self, answer: oneshot::Sender<Answer>) {
+        let How::Begun(stage) = &self.how else { return };
+        let mut state = stage.lock();
+        match mem::replace(&mut *state, State::Over) {
+            State::Preparing => *state = State::Told(answer),
+            State::Ready(second) => {
+                drop(state);
+                self.shared.launchers.submit(move || second.run(answer));
+            }
+            State::Told(_) | State::Over => {}
+        }
+    }
+}
+
+impl Drop for Start {
+    /// Without the word nothing is left of it. Files are put away by a launcher: whoever drops a
+    /// start may not be allowed to block.
+    fn drop(&mut self) {
+        let How::Begun(stage) = &self.how else { return };
+        let mut state = stage.lock();
+        match mem::replace(&mut *state, State::Over) {
+            // The launcher that is at it must find the word.
+            told @ State::Told(_) => *state = told,
+            State::Ready(second) => {
+                drop(state);
+                self.shared.launchers.submit(move || drop(second));
+            }
+            State::Preparing | State::Over => {}
+        }
+    }
+}
+
+impl Second {
+    fn run(self, answer: oneshot::Sender<Answer>) {
+        let Self {
+            shared,
+            ready,
+            _gate,
+        } = self;
+        let started = ready
+            .and_then(|ready| {
+                shared.table.set_starting(ready.agent(), ready.invocation());
+                ready.launch(&shared)
+            })
+            .and_then(|launched| register(&shared, launched));
+        // Who no longer waits finds the instance in the table.
+        let _ = answer.send(started);
+    }
+}
+
+fn register(shared: &Arc<Shared>, launched: Launched) -> Answer {
+    let Launched {
+        request,
+        pid,
+        pidfd,
+        tree,
+        started_at,
+    } = launched;
+    let instance = Instance {
+        agent: request.agent,
+        invocation: request.invocation,
+        generation: request.generation,
+        started_at,
+        state: InstanceState::Running { pid },
+        adopted: false,
+    };
+    // Its end is waited for where the runtime was opened.
+    let _there = shared.scheduler.enter();
+    match Process::new(pid, pidfd, tree.clone()) {
+        Ok(process) => {
+            let agent = instance.agent.clone();
+            shared.watch(&agent, instance.clone(), process);
+            Ok(main_process::set_as_told(shared, &agent).unwrap_or(instance))
+        }
+        Err(source) => {
+            // An instance that cannot be watched must not live.
+            let _ = tree.kill_and_wait(END_WAIT);
+            let what = "cannot watch the new process".to_owned();
+            Err(StartError::System { what, source })
+        }
+    }
+}
