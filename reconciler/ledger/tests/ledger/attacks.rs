@@ -334,8 +334,17 @@ fn flip(
             ))
         })
         .unwrap();
+    let update = format!("UPDATE {table} SET {column} = ?2 WHERE {column} IS ?1");
     let changed: rusqlite::types::Value = match (value.clone(), &*kind) {
-        (rusqlite::types::Value::Integer(number), _) => (number ^ 1 << bit.index(40)).into(),
+        (rusqlite::types::Value::Integer(number), _) => {
+            // A number that is another row's already is refused by SQLite: the next bit then.
+            let place = bit.index(40);
+            let mut flips = (0..40).map(|step| number ^ 1 << ((place + step) % 40));
+            let flipped =
+                flips.any(|flipped| connection.execute(&update, (number, flipped)).is_ok());
+            assert!(flipped, "{table}.{column} cannot be changed");
+            return;
+        }
         (rusqlite::types::Value::Text(text), _) => {
             let mut bytes = text.into_bytes();
             flip_bit(&mut bytes, bit);
@@ -356,7 +365,6 @@ fn flip(
         }
         (other, _) => other,
     };
-    let update = format!("UPDATE {table} SET {column} = ?2 WHERE {column} IS ?1");
     connection.execute(&update, [value, changed]).unwrap();
 }
 
