@@ -149,7 +149,7 @@ pub fn demo(context: &mut Context) -> anyhow::Result<Verdict> {
         return skipped(&reason);
     }
     let osmoda = build_osmoda(context)?;
-    let program = std::env::current_exe().context("finding this program")?;
+    let program = this_program()?;
     run(
         context,
         Command::new(program).args(["demo", "--osmoda"]).arg(osmoda),
@@ -159,7 +159,7 @@ pub fn demo(context: &mut Context) -> anyhow::Result<Verdict> {
 
 pub fn vm(context: &mut Context) -> anyhow::Result<Verdict> {
     // A process of its own: what it prints belongs into the log.
-    let program = std::env::current_exe().context("finding this program")?;
+    let program = this_program()?;
     run(context, Command::new(program).arg("vm"))?;
     passed("")
 }
@@ -167,6 +167,17 @@ pub fn vm(context: &mut Context) -> anyhow::Result<Verdict> {
 pub fn programs(context: &mut Context) -> anyhow::Result<Verdict> {
     let osmoda = build_osmoda(context)?;
     programs::run(context, &osmoda)
+}
+
+/// This program as it lies on the disk. The tests build the whole workspace and may have put it
+/// there anew; the kernel then tells of the file that it was (proc(5), /proc/pid/exe).
+fn this_program() -> anyhow::Result<std::path::PathBuf> {
+    let told = std::env::current_exe().context("finding this program")?;
+    let anew = told
+        .to_str()
+        .and_then(|path| path.strip_suffix(" (deleted)"))
+        .map(Into::into);
+    Ok(anew.unwrap_or(told))
 }
 
 /// The program that the tests run: another choice of packages would choose other features of

@@ -8,7 +8,8 @@ use std::{
 
 use crate::support::{Agent, Scene, is_alive, is_root, kill};
 
-/// A small file system in memory, until it is dropped.
+/// A small file system in memory, until it is dropped: too small for the room that a ledger takes
+/// for itself in advance, so that it is full when the disk is.
 struct Tmpfs<'a>(&'a Scene);
 
 impl<'a> Tmpfs<'a> {
@@ -16,7 +17,7 @@ impl<'a> Tmpfs<'a> {
     fn mount(scene: &'a Scene) -> Option<Self> {
         fs::create_dir(scene.state()).unwrap();
         let mounted = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", "size=8m,mode=0755", "osmoda-e2e"])
+            .args(["-t", "tmpfs", "-o", "size=1m,mode=0755", "osmoda-e2e"])
             .arg(scene.state())
             .output();
         match mounted {
