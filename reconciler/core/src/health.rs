@@ -469,6 +469,11 @@ pub fn became_ready(
         None => {}
     }
     let gate = vitals.startup.as_ref().filter(|_| !started);
+    let unasked = spec.probes.gate().is_some() && !started && gate.is_none()
+        || spec.probes.readiness.is_some() && vitals.readiness.is_none();
+    if unasked {
+        return None;
+    }
     for probe in [gate, vitals.readiness.as_ref()].into_iter().flatten() {
         if probe.verdict != Verdict::Success {
             return None;

@@ -170,6 +170,22 @@ impl Board {
         followed.insert(agent.clone(), (invocation, vitals));
     }
 
+    /// Keeps what an instance said that ended before anybody followed it.
+    pub fn keep_last_words(&self, agent: &AgentName, invocation: InvocationId, since: Mono) {
+        let early = self
+            .inner
+            .early
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let spoke = early
+            .get(agent)
+            .is_some_and(|(known, _)| *known == invocation);
+        drop(early);
+        if spoke {
+            self.follow(agent, invocation, Vitals::new(since));
+        }
+    }
+
     pub(super) fn forget(&self, agent: &AgentName) {
         self.followed().remove(agent);
         let mut early = self

@@ -334,7 +334,14 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
                 seen.vitals = self.detectors.board().vitals(name, instance.invocation);
             }
             (Some(_), _) => {}
-            (None, _) => self.detectors.unfollow(name),
+            (None, _) => {
+                self.detectors.unfollow(name);
+                if let (Some(ended), None) = (instance, &seen.vitals) {
+                    let board = self.detectors.board();
+                    board.keep_last_words(name, ended.invocation, ended.started_at);
+                    seen.vitals = board.vitals(name, ended.invocation);
+                }
+            }
         }
     }
 
