@@ -4,7 +4,7 @@
 //! of the tree; then the table. The former main process is still waited for, but only to be
 //! reaped. No start of the agent can be under way meanwhile: its gate is held.
 
-use std::{io, os::fd::AsFd as _, sync::Arc};
+use std::{io, os::fd::AsFd as _, sync::Arc, time::Duration};
 
 use osmoda_core::{
     name::AgentName,
@@ -18,6 +18,11 @@ use super::{
 };
 use crate::{MainPidError, Sender};
 
+/// How often a gate that is held is tried again, and the pause before each: together far below
+/// what a caller notices.
+const GATE_TRIES: u32 = 10;
+const GATE_PAUSE: Duration = Duration::from_millis(1);
+
 /// See [`crate::Runtime::set_main_pid`].
 pub(super) fn set(
     shared: &Arc<Shared>,
@@ -29,11 +34,23 @@ pub(super) fn set(
         return Ok(()); // done by its start, once it is registered
     }
     let gate = shared.table.gate(agent);
-    let Ok(_held) = gate.try_lock() else {
+    let Some(_held) = held_soon(&gate) else {
         let agent = agent.clone();
         return Err(MainPidError::NoSuchInstance { agent, invocation });
     };
     set_holding_the_gate(shared, agent, invocation, pid).map(|_| ())
+}
+
+/// The gate, unless somebody has it for longer than a start takes from its registration to its
+/// end: then the instance is being stopped.
+fn held_soon(gate: &tokio::sync::Mutex<()>) -> Option<tokio::sync::MutexGuard<'_, ()>> {
+    for _ in 0..GATE_TRIES {
+        if let Ok(held) = gate.try_lock() {
+            return Some(held);
+        }
+        std::thread::sleep(GATE_PAUSE);
+    }
+    gate.try_lock().ok()
 }
 
 /// Makes good on what an instance said while it was being started; its gate is held. Gives the

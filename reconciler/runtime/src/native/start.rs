@@ -175,7 +175,7 @@ impl Second {
         let Self {
             shared,
             ready,
-            _gate,
+            _gate: gate,
         } = self;
         let started = ready
             .and_then(|ready| {
@@ -183,6 +183,8 @@ impl Second {
                 ready.launch(&shared)
             })
             .and_then(|launched| register(&shared, launched));
+        // Whoever hears of the start may have something to do to it at once.
+        drop(gate);
         // Who no longer waits finds the instance in the table.
         let _ = answer.send(started);
     }
