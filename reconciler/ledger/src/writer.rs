@@ -32,7 +32,7 @@ use crate::{
     entry::{Appended, Commit},
     error::{CommitError, OpenError, ReadError},
     reader::Reader,
-    sign::{Signed, desk::Desk},
+    sign::{Cadence, Signed, desk::Desk},
     store::{Head, OpenOptions, Opened, Position, Store},
 };
 
@@ -191,10 +191,13 @@ impl Ledger {
         let mut place = lock(&shared.place);
         let place = place.as_mut().ok_or(CommitError::Closed)?;
         place.written = Instant::now();
+        let was_asleep = place.lets_the_writer_sleep();
         let answer = commit_group(&mut place.store, std::slice::from_ref(commit)).pop();
         shared.publish(&place.store);
-        lock(&shared.queue).stirred = true;
-        shared.wake.notify_one();
+        if was_asleep || place.wants_the_writer() {
+            lock(&shared.queue).stirred = true;
+            shared.wake.notify_one();
+        }
         answer.unwrap_or(Err(CommitError::Closed))
     }
 
@@ -431,6 +434,17 @@ fn commit_group(store: &mut Store, commits: &[Commit]) -> Vec<Answer> {
 }
 
 impl Place {
+    /// Whether the writer has set no alarm by which it will see the next entries in time.
+    fn lets_the_writer_sleep(&self) -> bool {
+        (self.store.unsigned()).is_some_and(|(unsigned, _)| unsigned == 0)
+    }
+
+    /// Whether something is to be done that no alarm is set for.
+    fn wants_the_writer(&self) -> bool {
+        let due = |(unsigned, cadence): (u64, Cadence)| unsigned >= cadence.entries;
+        self.store.wal_is_long() || self.store.unsigned().is_some_and(due)
+    }
+
     /// What is done when nothing else is.
     fn tidy_up(&mut self) {
         let store = &mut self.store;

@@ -147,8 +147,8 @@ pub struct ObserveError {
 
 /// A start of which all is done but the act.
 pub trait PreparedStart: Send + 'static {
-    /// Acts: resolves once the program runs (exec succeeded). If the future is dropped, the
-    /// instance is started whole or not at all.
+    /// Acts, from this call on; resolves once the program runs (exec succeeded). If the future
+    /// is dropped, the instance is started whole or not at all.
     fn launch(self) -> impl Future<Output = Result<Instance, StartError>> + Send;
 }
 

@@ -19,8 +19,9 @@ fn counted(scene: &Scene, name: &str) -> (Agent, PathBuf) {
     fs::create_dir(&place).unwrap();
     let at = place.display();
     let script = format!(
-        "mkdir {at}/alive || echo twice >> {at}/overlaps; echo x >> {at}/starts; \
-         trap 'rmdir {at}/alive; exit 0' TERM; while :; do sleep 0.05; done"
+        "trap 'rmdir {at}/alive; exit 0' TERM; \
+         mkdir {at}/alive || echo twice >> {at}/overlaps; echo x >> {at}/starts; \
+         while :; do sleep 0.05; done"
     );
     (Agent::script(name, &script), place)
 }

@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use osmoda_core::{
     digest::Digest,
+    event::ActionKind,
     memory::{StartFailure, StartFailureKind},
     name::AgentName,
     observed::{Generation, Instance, InstanceState},
@@ -11,9 +12,9 @@ use osmoda_core::{
     plan::Action,
 };
 use osmoda_nix::{profile::ProfileError, profiles::Profiles};
-use osmoda_runtime::{PreparedStart as _, Runtime, StartError, StartRequest};
+use osmoda_runtime::{PreparedStart as _, Runtime, StartError, StartRequest, StopError, Stopped};
 use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore},
+    sync::OwnedSemaphorePermit,
     task::{Id, JoinError},
 };
 
@@ -24,9 +25,9 @@ use crate::error::chain;
 /// starts are served in the order of their asking.
 pub const STARTS_AT_ONCE: usize = 16;
 
-/// How long after a start the loop is told of it. The record of it costs an fsync, whose work
-/// would take the processors away from the program that has just begun; and what a storm of
-/// starts has to tell becomes one turn with one fsync instead of many.
+/// How long after a start the loop and the log are told of it. The record of it costs an fsync,
+/// whose work would take the processors away from the program that has just begun; and what a
+/// storm of starts has to tell becomes one turn with one fsync instead of many.
 const TOLD_AFTER: Duration = Duration::from_millis(2);
 
 /// A start that was prepared while its intent was written.
@@ -59,7 +60,6 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
         } in recorded
         {
             let action = step.action;
-            let kind = action.kind();
             if let Some(state) = self.agents.get_mut(&agent) {
                 state.in_flight = Some(InFlight {
                     action: action.clone(),
@@ -67,23 +67,45 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
                     since,
                 });
             }
-            self.begin(agent.clone(), action, begun);
-            // Said after it is under way: whoever reads the log can wait, the agent cannot.
-            tracing::info!(agent = %agent, action = ?kind, reason = step.reason, "acting");
+            let say = Say {
+                agent: agent.clone(),
+                kind: action.kind(),
+                reason: step.reason,
+            };
+            self.begin(agent, action, begun, say);
         }
     }
 
-    fn begin(&mut self, agent: AgentName, action: Action, begun: Option<Begun<R::Prepared>>) {
+    fn begin(
+        &mut self,
+        agent: AgentName,
+        action: Action,
+        begun: Option<Begun<R::Prepared>>,
+        say: Say,
+    ) {
         let runtime = Arc::clone(&self.runtime);
         let profiles = Arc::clone(&self.profiles);
         let permits = Arc::clone(&self.start_permits);
         let offload = self.offload;
         let invocation = action.invocation();
         let name = agent.clone();
+        // The word is given here and now, not when the task gets its turn.
+        let launched = begun.map(|begun| (begun.start.launch(), begun.permit));
         let task = self.under_way.spawn(async move {
+            if let Some((launched, permit)) = launched {
+                return started(launched.await, permit, say).await;
+            }
+            if let Some(request) = request(&name, &action) {
+                return match permits.acquire_owned().await {
+                    Ok(permit) => started(runtime.start(request).await, permit, say).await,
+                    Err(closed) => Outcome::Failed(chain(&closed)),
+                };
+            }
+            say.acting();
             match action {
-                Action::Start { .. } | Action::Stop { .. } => {
-                    run_instance(&*runtime, permits, &name, action, begun).await
+                Action::Start { .. } => Outcome::Failed("not to be started".into()),
+                Action::Stop { invocation, stop } => {
+                    stopped(runtime.stop(&name, invocation, &stop).await)
                 }
                 Action::Activate { .. } | Action::Switch { .. } | Action::Remove => {
                     let change = move || change_profile(&*runtime, &*profiles, &name, &action);
@@ -163,43 +185,46 @@ fn request(agent: &AgentName, action: &Action) -> Option<StartRequest> {
     }
 }
 
-async fn run_instance<R: Runtime>(
-    runtime: &R,
-    permits: Arc<Semaphore>,
-    name: &AgentName,
-    action: Action,
-    begun: Option<Begun<R::Prepared>>,
-) -> Outcome {
-    if let Some(Begun { start, permit }) = begun {
-        return started(start.launch().await, permit).await;
-    }
-    if let Some(request) = request(name, &action) {
-        return match permits.acquire_owned().await {
-            Ok(permit) => started(runtime.start(request).await, permit).await,
-            Err(closed) => Outcome::Failed(chain(&closed)),
-        };
-    }
-    match action {
-        Action::Stop { invocation, stop } => match runtime.stop(name, invocation, &stop).await {
-            Ok(stopped) => Outcome::Stopped {
-                exit: stopped.exit,
-                killed: stopped.killed,
-            },
-            Err(error) => Outcome::Failed(chain(&error)),
-        },
-        Action::Start { .. } | Action::Activate { .. } | Action::Switch { .. } | Action::Remove => {
-            Outcome::Failed("not of an instance".into())
-        }
+/// What the log is told of an action.
+struct Say {
+    agent: AgentName,
+    kind: ActionKind,
+    reason: &'static str,
+}
+
+impl Say {
+    fn acting(&self) {
+        let Self {
+            agent,
+            kind,
+            reason,
+        } = self;
+        tracing::info!(agent = %agent, action = ?kind, reason, "acting");
     }
 }
 
 /// The outcome of a start, told after [`TOLD_AFTER`].
-async fn started(result: Result<Instance, StartError>, permit: OwnedSemaphorePermit) -> Outcome {
+async fn started(
+    result: Result<Instance, StartError>,
+    permit: OwnedSemaphorePermit,
+    say: Say,
+) -> Outcome {
     drop(permit);
     if result.is_ok() {
         tokio::time::sleep(TOLD_AFTER).await;
     }
+    say.acting();
     outcome(result)
+}
+
+fn stopped(result: Result<Stopped, StopError>) -> Outcome {
+    match result {
+        Ok(stopped) => Outcome::Stopped {
+            exit: stopped.exit,
+            killed: stopped.killed,
+        },
+        Err(error) => Outcome::Failed(chain(&error)),
+    }
 }
 
 fn change_profile(

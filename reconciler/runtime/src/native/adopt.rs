@@ -13,6 +13,7 @@ use rustix::process::{PidfdFlags, pidfd_open};
 
 use super::{
     cgroup::AgentCgroup,
+    logs::log_files,
     note::{self, Note},
     process::{self, Process},
     procfs,
@@ -48,6 +49,7 @@ pub(super) fn adopt_all(shared: &Arc<Shared>) -> io::Result<()> {
 
 fn adopt(shared: &Arc<Shared>, agent: &AgentName, note: Note) -> io::Result<()> {
     let found = find(&note);
+    settle_output(shared, agent, matches!(found, Found::Alive(_)));
     let tree = match &note.cgroup {
         Some(path) => Tree::Cgroup(AgentCgroup::new(path.clone())),
         None => Tree::Session(Session {
@@ -119,6 +121,14 @@ fn find(note: &Note) -> Found {
             }
         }
         _ => Found::Gone,
+    }
+}
+
+/// The former daemon may have died while the output of the instance's first moments still went to
+/// a file of another name.
+fn settle_output(shared: &Shared, agent: &AgentName, running: bool) {
+    if let Err(error) = log_files(&shared.options.log_dir, agent).settle(running) {
+        tracing::warn!(%agent, %error, "output of earlier runs cannot be moved");
     }
 }
 

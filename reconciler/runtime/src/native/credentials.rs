@@ -34,6 +34,9 @@ pub(super) fn directory(runtime_dir: &Path, agent: &AgentName) -> PathBuf {
 pub(super) struct Credentials {
     /// Name, value, and the variable it also goes to.
     values: Vec<(String, Vec<u8>, Option<String>)>,
+    directory: PathBuf,
+    /// There are none, and none were there before.
+    in_place: bool,
 }
 
 /// Reads an agent's credentials.
@@ -41,6 +44,7 @@ pub(super) struct Credentials {
 /// # Errors
 /// [`StartError::Credential`] if one cannot be had.
 pub(super) fn read_all(
+    runtime_dir: &Path,
     agent: &AgentName,
     credentials: &BTreeMap<String, Credential>,
     hook: Option<&CredentialHook>,
@@ -63,7 +67,12 @@ pub(super) fn read_all(
         }
         values.push((name.clone(), value, credential.environment_variable.clone()));
     }
-    Ok(Credentials { values })
+    let directory = directory(runtime_dir, agent);
+    Ok(Credentials {
+        in_place: values.is_empty() && is_empty_directory(&directory),
+        values,
+        directory,
+    })
 }
 
 /// In a variable exactly one newline at the end is dropped, as `$(cat file)` would; the file has
@@ -85,14 +94,12 @@ impl Credentials {
     ///
     /// # Errors
     /// [`StartError::System`] if they cannot be written.
-    pub fn put(
-        &self,
-        runtime_dir: &Path,
-        agent: &AgentName,
-        owner: Option<&Identity>,
-    ) -> Result<(), StartError> {
-        let directory = directory(runtime_dir, agent);
-        write_all(&directory, &self.values, owner).map_err(|source| StartError::System {
+    pub fn put(&self, owner: Option<&Identity>) -> Result<(), StartError> {
+        if self.in_place {
+            return Ok(());
+        }
+        let directory = &self.directory;
+        write_all(directory, &self.values, owner).map_err(|source| StartError::System {
             what: format!("cannot write the credentials below {}", directory.display()),
             source,
         })
@@ -126,9 +133,6 @@ fn write_all(
     values: &[(String, Vec<u8>, Option<String>)],
     owner: Option<&Identity>,
 ) -> io::Result<()> {
-    if values.is_empty() && is_empty_directory(directory) {
-        return Ok(());
-    }
     let aside = directory.with_extension("tmp"); // no agent's name has a dot
     remove_directory(&aside)?;
     if let Some(parent) = directory.parent() {
@@ -208,8 +212,8 @@ mod tests {
             credential: Credential,
         ) -> Result<Vec<(String, Vec<u8>)>, StartError> {
             let all = BTreeMap::from([(name.to_owned(), credential)]);
-            let read = read_all(&self.agent, &all, None)?;
-            read.put(self.runtime_dir.path(), &self.agent, None)?;
+            let read = read_all(self.runtime_dir.path(), &self.agent, &all, None)?;
+            read.put(None)?;
             Ok(read.variables())
         }
 
@@ -297,9 +301,9 @@ mod tests {
             }
         });
         let all = BTreeMap::from([("key".to_owned(), setup.credential(b"v", None))]);
-        read_all(&setup.agent, &all, Some(&hook))
+        read_all(setup.runtime_dir.path(), &setup.agent, &all, Some(&hook))
             .unwrap()
-            .put(setup.runtime_dir.path(), &setup.agent, None)
+            .put(None)
             .unwrap();
         let expected = [("a".to_owned(), "key".to_owned(), b"v".to_vec(), true)];
         assert_eq!(*seen.lock().unwrap(), expected);

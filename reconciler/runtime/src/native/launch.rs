@@ -27,7 +27,9 @@ use super::{
     logs::{self, NextRun},
     note::NoteDraft,
     shared::Shared,
-    sys::spawn::{CStringArray, ChildPlan, Identity, NotePlan, SpawnError, Stage, spawn},
+    sys::spawn::{
+        CStringArray, ChildMemory, ChildPlan, Identity, NotePlan, SpawnError, Stage, spawn,
+    },
     tree::{END_WAIT, Session, Tree},
     user::{self, AgentUser},
 };
@@ -52,6 +54,7 @@ pub(super) struct Ready {
     working_directory: PathBuf,
     credentials: Credentials,
     output: NextRun,
+    memory: ChildMemory,
     cgroup: Option<(AgentCgroup, OwnedFd)>,
 }
 
@@ -78,7 +81,8 @@ pub(super) fn prepare(
     own_directory(&home, user.change.as_ref())
         .map_err(|source| system(format!("cannot create {}", home.display()), source))?;
     let hook = shared.options.on_credential.as_ref();
-    let credentials = credentials::read_all(agent, &spec.credentials, hook)?;
+    let credentials =
+        credentials::read_all(&shared.options.runtime_dir, agent, &spec.credentials, hook)?;
     let variables = variables(shared, &request, &user, &home, &credentials);
     let path = variables.get("PATH").cloned().unwrap_or_default();
     let command = spec.command.first().map_or("", String::as_str);
@@ -103,6 +107,8 @@ pub(super) fn prepare(
         environment,
         credentials,
         output,
+        memory: ChildMemory::new()
+            .map_err(|source| system("cannot create a process".to_owned(), source))?,
         cgroup,
     })
 }
@@ -121,13 +127,7 @@ impl Ready {
     /// The act: puts credentials and output in their places and makes the process.
     pub fn launch(self, shared: &Shared) -> Result<Launched, StartError> {
         let request = self.request;
-        let identity = self.user.change.as_ref();
-        (self.credentials).put(&shared.options.runtime_dir, &request.agent, identity)?;
-        let shown = self.output.current().to_owned();
-        let output = self
-            .output
-            .begin()
-            .map_err(|source| system(format!("cannot open {}", shown.display()), source))?;
+        self.credentials.put(self.user.change.as_ref())?;
         let (cgroup, directory) = self.cgroup.unzip();
         let started_at = shared.options.clock.mono();
         let draft = NoteDraft {
@@ -143,21 +143,21 @@ impl Ready {
             environment: CStringArray::new(self.environment),
             working_directory: c_string(self.working_directory.as_os_str(), "workingDirectory")?,
             input: shared.null.as_fd(),
-            output: output.as_fd(),
+            output: self.output.file(),
             cgroup: directory.as_ref().map(OwnedFd::as_fd),
             identity: self.user.change.clone(),
             open_files: shared.options.open_files,
             neutral_oom_score: shared.protected_from_oom,
             note: Some(note_plan(shared, &request.agent, &draft)?),
         };
-        let mut spawned = spawn(&plan);
+        let mut spawned = spawn(&plan, &self.memory);
         let renewed;
         if let Err(SpawnError { error: None, .. }) = spawned
             && let Some(cgroup) = &cgroup
         {
             renewed = renew_cgroup(cgroup, shared, &request)?;
             plan.cgroup = Some(renewed.as_fd());
-            spawned = spawn(&plan);
+            spawned = spawn(&plan, &self.memory);
         }
         let failed = |error| start_error(error, &self.program, &self.working_directory);
         let (pid, pidfd) = spawned.map_err(failed)?;
@@ -167,6 +167,10 @@ impl Ready {
             invocation: request.invocation,
         };
         drop(plan);
+        // Its output goes to the file whatever that is called: the agent need not wait for this.
+        if let Err(error) = self.output.begin() {
+            tracing::warn!(agent = %request.agent, %error, "output of earlier runs cannot be moved");
+        }
         Ok(Launched {
             request,
             pid,

@@ -2,15 +2,18 @@
 //!
 //! LOG_DIR/AGENT/current.log is written by the agent itself (O_APPEND), so that it neither waits
 //! for the daemon nor dies with it. At each start the former run's file becomes previous.log,
-//! that one previous.2.log, and so on, and the file of the new run, opened under another name
-//! before it was certain to begin, takes its place. A run that writes too much is cut by copying the file to
+//! that one previous.2.log, and so on, and the file of the new run, opened as next.log before it was
+//! certain to begin, becomes current.log right after it has. A run that writes too much is cut by copying the file to
 //! rotated.log and truncating it, which an agent does not notice; what it writes between the two
 //! is lost, and counted.
 
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},
     io::{self, Read as _, Seek as _, SeekFrom},
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    os::{
+        fd::{AsFd as _, BorrowedFd},
+        unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    },
     path::{Path, PathBuf},
 };
 
@@ -55,13 +58,15 @@ pub fn log_files(log_dir: &Path, agent: &AgentName) -> LogFiles {
 
 /// The file of a run that has not begun. Dropped, it leaves the runs before as they are.
 pub(super) struct NextRun {
-    file: Option<File>,
+    file: File,
     files: LogFiles,
+    began: bool,
 }
 
 impl NextRun {
-    /// Opens an empty file.
+    /// Opens an empty file. No run may be going on.
     pub fn open(files: &LogFiles) -> io::Result<Self> {
+        files.settle(false)?;
         let open = || {
             OpenOptions::new()
                 .append(true)
@@ -80,38 +85,54 @@ impl NextRun {
             (other, _) => other,
         };
         Ok(Self {
-            file: Some(opened?),
+            file: opened?,
             files: files.clone(),
+            began: false,
         })
     }
 
-    /// Where the run's output will be.
-    pub fn current(&self) -> &Path {
-        &self.files.current
+    /// Where the run is to write.
+    pub fn file(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
     }
 
-    /// Moves every run one step into the past and this one to the front.
-    pub fn begin(mut self) -> io::Result<File> {
-        let files = &self.files;
-        for pair in files.previous.windows(2).rev() {
-            rename_if_there(&pair[0], &pair[1])?;
-        }
-        if let Some(youngest) = files.previous.first() {
-            rename_if_there(&files.current, youngest)?;
-        }
-        fs::rename(&files.next, &files.current)?;
-        self.file
-            .take()
-            .ok_or_else(|| io::ErrorKind::NotFound.into())
+    /// The run has begun: moves every other one step into the past.
+    pub fn begin(mut self) -> io::Result<()> {
+        self.began = true;
+        self.files.shift()
     }
 }
 
 impl Drop for NextRun {
     fn drop(&mut self) {
         // What cannot be removed is empty, and the next run's file.
-        if self.file.is_some() {
+        if !self.began {
             let _ = fs::remove_file(&self.files.next);
         }
+    }
+}
+
+impl LogFiles {
+    /// Makes good on what a daemon left undone that died while a run began: moves the runs if
+    /// the next one has begun. That is so if there is such a file, and either something is in it
+    /// or a run is known to go on.
+    pub(super) fn settle(&self, running: bool) -> io::Result<()> {
+        match fs::metadata(&self.next) {
+            Ok(data) if running || data.len() > 0 => self.shift(),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// Moves every run one step into the past and the next one to the front.
+    fn shift(&self) -> io::Result<()> {
+        for pair in self.previous.windows(2).rev() {
+            rename_if_there(&pair[0], &pair[1])?;
+        }
+        if let Some(youngest) = self.previous.first() {
+            rename_if_there(&self.current, youngest)?;
+        }
+        fs::rename(&self.next, &self.current)
     }
 }
 
@@ -183,7 +204,38 @@ mod tests {
     }
 
     fn begin_run(files: &LogFiles) -> File {
-        NextRun::open(files).unwrap().begin().unwrap()
+        let next = NextRun::open(files).unwrap();
+        let file = next.file.try_clone().unwrap();
+        next.begin().unwrap();
+        file
+    }
+
+    #[test]
+    fn a_run_that_wrote_before_its_daemon_died_is_not_lost_to_the_next() {
+        let directory = tempfile::tempdir().unwrap();
+        let files = files(&directory);
+        write!(begin_run(&files), "before").unwrap();
+        // The daemon died after the run began and before the files were moved.
+        fs::write(&files.next, "of the run").unwrap();
+        begin_run(&files);
+        assert_eq!(
+            fs::read_to_string(&files.previous[0]).unwrap(),
+            "of the run"
+        );
+        assert_eq!(fs::read_to_string(&files.previous[1]).unwrap(), "before");
+    }
+
+    #[test]
+    fn a_run_that_goes_on_is_the_current_one_also_if_it_is_silent() {
+        let directory = tempfile::tempdir().unwrap();
+        let files = files(&directory);
+        write!(begin_run(&files), "before").unwrap();
+        fs::write(&files.next, "").unwrap();
+        files.settle(false).unwrap();
+        assert_eq!(fs::read_to_string(&files.current).unwrap(), "before");
+        files.settle(true).unwrap();
+        assert_eq!(fs::read_to_string(&files.current).unwrap(), "");
+        assert_eq!(fs::read_to_string(&files.previous[0]).unwrap(), "before");
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! thread waits in between. The agent's gate is held from the first part to the registration.
 
 use std::{
+    future::Future,
     mem,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -113,33 +114,28 @@ impl Stage {
 
 impl PreparedStart for Start {
     /// Once the word is given the start goes on to its end, even if the future is dropped.
-    async fn launch(mut self) -> Answer {
-        if let How::Later(request) = &mut self.how
-            && let Some(request) = request.take()
-        {
-            let gate = self.shared.table.gate(&request.agent).lock_owned().await;
-            let former = match self.shared.table.latest(&request.agent) {
-                Some(latest) => {
-                    let ended = self.shared.ended_or_refused(&request.agent, latest);
-                    Some(ended.await?)
+    fn launch(mut self) -> impl Future<Output = Answer> + Send {
+        let told = self.tell();
+        async move {
+            let answered = match told {
+                Some(answered) => answered,
+                None => {
+                    self.wait_for_its_turn().await?;
+                    self.tell().ok_or_else(broken_off)?
                 }
-                None => None,
             };
-            self.how = How::Begun(prepare(&self.shared, request, former, gate));
+            answered.await.unwrap_or_else(|_| Err(broken_off()))
         }
-        let (answer, answered) = oneshot::channel();
-        self.tell(answer);
-        answered.await.unwrap_or_else(|error| {
-            let what = "the start was broken off".to_owned();
-            let source = std::io::Error::other(error);
-            Err(StartError::System { what, source })
-        })
     }
 }
 
 impl Start {
-    fn tell(&self, answer: oneshot::Sender<Answer>) {
-        let How::Begun(stage) = &self.how else { return };
+    /// Gives the word, if the start has begun.
+    fn tell(&mut self) -> Option<oneshot::Receiver<Answer>> {
+        let How::Begun(stage) = &self.how else {
+            return None;
+        };
+        let (answer, answered) = oneshot::channel();
         let mut state = stage.lock();
         match mem::replace(&mut *state, State::Over) {
             State::Preparing => *state = State::Told(answer),
@@ -149,7 +145,33 @@ impl Start {
             }
             State::Told(_) | State::Over => {}
         }
+        Some(answered)
     }
+
+    /// Begins a start that could not at once.
+    async fn wait_for_its_turn(&mut self) -> Result<(), StartError> {
+        let How::Later(request) = &mut self.how else {
+            return Ok(());
+        };
+        let request = request.take().ok_or_else(broken_off)?;
+        let gate = self.shared.table.gate(&request.agent).lock_owned().await;
+        let former = match self.shared.table.latest(&request.agent) {
+            Some(latest) => {
+                let ended = self.shared.ended_or_refused(&request.agent, latest);
+                Some(ended.await?)
+            }
+            None => None,
+        };
+        self.how = How::Begun(prepare(&self.shared, request, former, gate));
+        Ok(())
+    }
+}
+
+/// Nobody is left who could start it: the daemon ends, or a thread failed.
+fn broken_off() -> StartError {
+    let what = "the start was broken off".to_owned();
+    let source = std::io::Error::other("the daemon is ending, or failed");
+    StartError::System { what, source }
 }
 
 impl Drop for Start {

@@ -32,7 +32,7 @@ use crate::{
         environment::{self, Surroundings},
         launch::{arguments, c_string, start_error, system},
         shared::Shared,
-        sys::spawn::{CStringArray, ChildPlan, Identity, spawn},
+        sys::spawn::{CStringArray, ChildMemory, ChildPlan, Identity, spawn},
         tree::{Session, Tree},
         user,
     },
@@ -105,7 +105,11 @@ pub(super) fn launch(
         neutral_oom_score: shared.protected_from_oom,
         note: None,
     };
-    let begun = shared.probes.begin(serial, identity, || spawn(&plan));
+    let memory = ChildMemory::new()
+        .map_err(|source| system("cannot create a process".to_owned(), source))?;
+    let begun = shared
+        .probes
+        .begin(serial, identity, || spawn(&plan, &memory));
     let (listing, pid, pidfd) = begun.map_err(|error| {
         let removed = cgroup.as_ref().map(AgentCgroup::remove);
         if let Some(Err(error)) = removed {

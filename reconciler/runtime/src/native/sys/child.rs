@@ -47,6 +47,9 @@ fn run(entry: &Entry<'_>, begin: impl Fn(Stage)) -> Outcome<Never> {
     let plan = entry.plan;
     begin(Stage::Session);
     default_signal_handlers();
+    if entry.leave_batch {
+        usual_scheduler();
+    }
     // SAFETY: no memory is involved.
     check(unsafe { libc::syscall(libc::SYS_setsid) })?;
     begin(Stage::Cgroup);
@@ -99,6 +102,21 @@ fn default_signal_handlers() {
             )
         };
     }
+}
+
+/// The parent took SCHED_BATCH for the moment of this birth; its child is to run as it does else.
+fn usual_scheduler() {
+    let priority: c_int = 0;
+    // SAFETY: the kernel reads struct sched_param, one number. Leaving SCHED_BATCH is always
+    // allowed, so it cannot fail with these arguments.
+    unsafe {
+        libc::syscall(
+            libc::SYS_sched_setscheduler,
+            0,
+            libc::SCHED_OTHER,
+            &raw const priority,
+        )
+    };
 }
 
 fn unblock_signals() {

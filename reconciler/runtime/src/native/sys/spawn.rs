@@ -163,21 +163,29 @@ pub(super) struct Entry<'a> {
     pub report: *const Report,
     /// The child itself has to enter the cgroup.
     pub enter_cgroup: bool,
+    /// The parent is of SCHED_BATCH for the moment, which the child must not stay.
+    pub leave_batch: bool,
 }
 
 /// Makes the child and returns once its program runs: its pid and a pidfd of it.
 ///
 /// # Errors
 /// The program does not run. The child has been reaped and its note removed.
-pub(in crate::native) fn spawn(plan: &ChildPlan<'_>) -> Result<(u32, OwnedFd), SpawnError> {
+pub(in crate::native) fn spawn(
+    plan: &ChildPlan<'_>,
+    memory: &ChildMemory,
+) -> Result<(u32, OwnedFd), SpawnError> {
     let failed = |error| SpawnError {
         stage: Stage::Clone,
         error: Some(error),
     };
-    let memory = ChildMemory::new().map_err(failed)?;
+    memory.clear();
     let signals = SignalsBlocked::new();
-    let (pid, pidfd) = clone_child(plan, &memory).map_err(failed)?;
+    let patience = Patience::begin();
+    let made = clone_child(plan, memory, patience.is_taken());
+    drop(patience);
     drop(signals);
+    let (pid, pidfd) = made.map_err(failed)?;
 
     let report = memory.report();
     let stage = Stage::from_number(report.stage.load(Ordering::Acquire));
@@ -212,7 +220,11 @@ fn remove_note(note: &NotePlan<'_>) {
 }
 
 /// Two ways to the same child: born in its cgroup, or walking in on its own.
-fn clone_child(plan: &ChildPlan<'_>, memory: &ChildMemory) -> io::Result<(u32, OwnedFd)> {
+fn clone_child(
+    plan: &ChildPlan<'_>,
+    memory: &ChildMemory,
+    leave_batch: bool,
+) -> io::Result<(u32, OwnedFd)> {
     let share = if plan.identity.is_some() {
         0
     } else {
@@ -223,6 +235,7 @@ fn clone_child(plan: &ChildPlan<'_>, memory: &ChildMemory) -> io::Result<(u32, O
         plan,
         report: memory.report(),
         enter_cgroup: false,
+        leave_batch,
     };
     if let Some(cgroup) = plan.cgroup {
         match clone_into_cgroup(flags, cgroup, &entry, memory) {
@@ -314,14 +327,23 @@ fn made(pid: c_long, pidfd: c_int) -> io::Result<(u32, OwnedFd)> {
 
 /// Guard, report and stack of a child: one mapping, shared even with a child that got a copy of
 /// everything else, so that its report always arrives.
-struct ChildMemory {
+///
+/// It can be made, and its first pages be had from the kernel, before it is needed.
+pub(in crate::native) struct ChildMemory {
     base: *mut c_void,
 }
+
+// SAFETY: the mapping belongs to this value alone, whatever thread that is on.
+unsafe impl Send for ChildMemory {}
 
 impl ChildMemory {
     const BYTES: usize = GUARD_BYTES + REPORT_BYTES + STACK_BYTES;
 
-    fn new() -> io::Result<Self> {
+    /// Fresh memory.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn new() -> io::Result<Self> {
         // SAFETY: an anonymous mapping at an address of the kernel's choice touches nothing else.
         let base = unsafe {
             libc::mmap(
@@ -342,7 +364,18 @@ impl ChildMemory {
         if unsafe { libc::mprotect(base, GUARD_BYTES, libc::PROT_NONE) } != 0 {
             return Err(io::Error::last_os_error());
         }
+        memory.clear();
+        // SAFETY: the last word of the stack, which nobody uses yet: the child's first page.
+        unsafe { memory.stack_top().cast::<u64>().sub(1).write_volatile(0) };
         Ok(memory)
+    }
+
+    /// As it was when it was fresh, for another try.
+    fn clear(&self) {
+        self.report()
+            .stage
+            .store(Stage::Clone as u32, Ordering::Release);
+        self.report().errno.store(0, Ordering::Release);
     }
 
     /// Fresh mappings are zero: stage Clone, no error.
@@ -368,6 +401,42 @@ impl Drop for ChildMemory {
         // CLONE_VFORK holds the parent until then.
         unsafe { libc::munmap(self.base, Self::BYTES) };
     }
+}
+
+/// While this lives, the thread is of SCHED_BATCH (sched(7)): the end of its child's birth wakes
+/// it, but it does not push the program that has just begun off its processor. A thread that has
+/// another policy than the usual one keeps it.
+struct Patience {
+    taken: bool,
+}
+
+impl Patience {
+    fn begin() -> Self {
+        // SAFETY: 0 is this thread; nothing is written.
+        let usual = unsafe { libc::sched_getscheduler(0) } == libc::SCHED_OTHER;
+        Self {
+            taken: usual && set_scheduler(libc::SCHED_BATCH),
+        }
+    }
+
+    fn is_taken(&self) -> bool {
+        self.taken
+    }
+}
+
+impl Drop for Patience {
+    fn drop(&mut self) {
+        if self.taken {
+            set_scheduler(libc::SCHED_OTHER); // leaving SCHED_BATCH is always allowed
+        }
+    }
+}
+
+/// Sets the policy of this thread; the nice level stays.
+fn set_scheduler(policy: c_int) -> bool {
+    let parameters = libc::sched_param { sched_priority: 0 };
+    // SAFETY: 0 is this thread, and the kernel reads the one number of a live structure.
+    unsafe { libc::sched_setscheduler(0, policy, &raw const parameters) == 0 }
 }
 
 /// While this lives, the thread takes no signals: a handler of the daemon must never run in a
