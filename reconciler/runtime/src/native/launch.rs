@@ -25,7 +25,7 @@ use super::{
     credentials::{self, Credentials},
     environment::{self, Surroundings},
     logs::{self, NextRun},
-    note::NoteDraft,
+    note::{self, NoteDraft},
     shared::Shared,
     sys::spawn::{
         CStringArray, ChildMemory, ChildPlan, Identity, NotePlan, SpawnError, Stage, spawn,
@@ -76,6 +76,10 @@ pub(super) fn prepare(
     if let Some(own) = own.as_ref().filter(|own| Some(*own) != former) {
         end_former(own)?;
     }
+    // A rename over an old file makes ext4 (auto_da_alloc) write the new one to the disk at
+    // once: the child is to put its note where there is none.
+    note::remove(&shared.instances_dir, agent)
+        .map_err(|source| system("cannot remove the former instance's note".to_owned(), source))?;
 
     let home = shared.home(agent);
     own_directory(&home, user.change.as_ref())

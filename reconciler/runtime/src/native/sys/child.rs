@@ -15,9 +15,6 @@ use super::spawn::{ChildPlan, Entry, Identity, NotePlan, Stage};
 /// Exit code of a child whose program was not executed; nobody but its parent sees it.
 const FAILED: c_int = 127;
 
-/// Highest signal number (SIGRTMAX).
-const LAST_SIGNAL: c_int = 64;
-
 /// Size of the kernel's signal set in bytes.
 const KERNEL_SIGSET_BYTES: usize = 8;
 
@@ -46,7 +43,7 @@ enum Never {}
 fn run(entry: &Entry<'_>, begin: impl Fn(Stage)) -> Outcome<Never> {
     let plan = entry.plan;
     begin(Stage::Session);
-    default_signal_handlers();
+    default_signal_handlers(entry.signals);
     if entry.leave_batch {
         usual_scheduler();
     }
@@ -87,15 +84,15 @@ fn run(entry: &Entry<'_>, begin: impl Fn(Stage)) -> Outcome<Never> {
 
 /// Ignored signals would stay ignored across the exec, and a handler of the daemon must not run
 /// once signals are unblocked.
-fn default_signal_handlers() {
-    for signal in 1..=LAST_SIGNAL {
+fn default_signal_handlers(signals: &[c_int]) {
+    for signal in signals {
         // The kernel's struct sigaction: handler, flags, restorer, mask; zero is SIG_DFL.
         let default = [0_u64; 4];
         // SAFETY: the kernel reads at most 32 bytes; it refuses SIGKILL and SIGSTOP, as it should.
         unsafe {
             libc::syscall(
                 libc::SYS_rt_sigaction,
-                signal,
+                *signal,
                 default.as_ptr(),
                 0_usize,
                 KERNEL_SIGSET_BYTES,

@@ -36,6 +36,13 @@ const REPORT_BYTES: usize = 64;
 #[cfg(target_arch = "x86_64")]
 const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 
+/// clone3(2): what the parent handles the child does not; what it ignores stays ignored.
+#[cfg(target_arch = "x86_64")]
+const CLONE_CLEAR_SIGHAND: u64 = 0x1_0000_0000;
+
+/// Highest signal number (SIGRTMAX).
+const LAST_SIGNAL: c_int = 64;
+
 /// Everything the child needs, prepared so that it neither allocates nor chooses.
 pub(in crate::native) struct ChildPlan<'a> {
     /// The file to execute.
@@ -161,6 +168,8 @@ pub(super) struct Report {
 pub(super) struct Entry<'a> {
     pub plan: &'a ChildPlan<'a>,
     pub report: *const Report,
+    /// The signals whose action is not the default one in the child.
+    pub signals: &'a [c_int],
     /// The child itself has to enter the cgroup.
     pub enter_cgroup: bool,
     /// The parent is of SCHED_BATCH for the moment, which the child must not stay.
@@ -234,6 +243,7 @@ fn clone_child(
     let mut entry = Entry {
         plan,
         report: memory.report(),
+        signals: &memory.ignored,
         enter_cgroup: false,
         leave_batch,
     };
@@ -243,6 +253,8 @@ fn clone_child(
             other => return other,
         }
     }
+    let every: [c_int; LAST_SIGNAL as usize] = std::array::from_fn(|index| index as c_int + 1);
+    entry.signals = &every;
     let mut pidfd: c_int = -1;
     // SAFETY: the stack and `entry` outlive the child's use of them: CLONE_VFORK keeps this
     // thread here until the child has executed a program or exited. The child runs only
@@ -271,7 +283,7 @@ fn clone_into_cgroup(
     let mut pidfd: c_int = -1;
     // SAFETY: clone_args is plain numbers, for which all zeros is valid.
     let mut args: libc::clone_args = unsafe { MaybeUninit::zeroed().assume_init() };
-    args.flags = u64::from(flags.cast_unsigned()) | CLONE_INTO_CGROUP;
+    args.flags = u64::from(flags.cast_unsigned()) | CLONE_INTO_CGROUP | CLONE_CLEAR_SIGHAND;
     args.pidfd = (&raw mut pidfd) as u64;
     args.exit_signal = libc::SIGCHLD as u64;
     args.stack = memory.stack_bottom() as u64;
@@ -331,6 +343,8 @@ fn made(pid: c_long, pidfd: c_int) -> io::Result<(u32, OwnedFd)> {
 /// It can be made, and its first pages be had from the kernel, before it is needed.
 pub(in crate::native) struct ChildMemory {
     base: *mut c_void,
+    /// The signals that this process ignores, as it was when the memory was made.
+    ignored: Vec<c_int>,
 }
 
 // SAFETY: the mapping belongs to this value alone, whatever thread that is on.
@@ -358,7 +372,10 @@ impl ChildMemory {
         if base == libc::MAP_FAILED {
             return Err(io::Error::last_os_error());
         }
-        let memory = Self { base };
+        let memory = Self {
+            base,
+            ignored: ignored_signals(),
+        };
         // SAFETY: the guard is the first part of the mapping made above, and a multiple of the
         // page size (4, 16 or 64 KiB) of every supported machine.
         if unsafe { libc::mprotect(base, GUARD_BYTES, libc::PROT_NONE) } != 0 {
@@ -401,6 +418,17 @@ impl Drop for ChildMemory {
         // CLONE_VFORK holds the parent until then.
         unsafe { libc::munmap(self.base, Self::BYTES) };
     }
+}
+
+fn ignored_signals() -> Vec<c_int> {
+    let is_ignored = |signal: &c_int| {
+        let mut action = MaybeUninit::<libc::sigaction>::zeroed();
+        // SAFETY: the C library writes one structure; without a new action nothing changes.
+        let known = unsafe { libc::sigaction(*signal, ptr::null(), action.as_mut_ptr()) } == 0;
+        // SAFETY: zeroed is a valid value of these plain numbers.
+        known && unsafe { action.assume_init() }.sa_sigaction == libc::SIG_IGN
+    };
+    (1..=LAST_SIGNAL).filter(is_ignored).collect()
 }
 
 /// While this lives, the thread is of SCHED_BATCH (sched(7)): the end of its child's birth wakes
