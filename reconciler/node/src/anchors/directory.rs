@@ -68,8 +68,15 @@ impl Directory {
             // Who no longer waits has given this try up.
             let _ = sender.send(work());
         }));
+        let answer = answer.await;
+        // The answer comes a moment before its thread is free; the next work must not find it busy.
+        if let Some(done) = &mut self.stuck {
+            // A panic is told below: it left no answer.
+            let _ = done.await;
+        }
+        self.stuck = None;
         let gone = |_| AnchorError::passing("writing to the directory ended in a panic");
-        answer.await.map_err(gone)?
+        answer.map_err(gone)?
     }
 }
 
@@ -142,4 +149,50 @@ fn write(path: &Path, note: &str) -> Result<(), AnchorError> {
         File::open(directory)?.sync_all()
     });
     written.map_err(|error| failed("write", path, &error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Work one after another, as often as it takes to meet a thread that has just answered.
+    const ROUNDS: usize = 20_000;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn work_that_has_answered_is_never_taken_for_stuck() {
+        let mut directory = Directory::new("/somewhere");
+        for round in 0..ROUNDS {
+            let answer = directory.blocking(move || Ok(round)).await;
+            assert_eq!(answer, Ok(round));
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn work_that_does_not_come_back_is_told_and_holds_no_second_thread() {
+        let mut directory = Directory::new("/somewhere");
+        let (release, held) = std::sync::mpsc::channel::<()>();
+        let hung = directory.blocking(move || {
+            let _ = held.recv();
+            Ok(())
+        });
+        assert!(
+            after_one_poll(hung).await.is_none(),
+            "nobody let it go, so it has no answer"
+        );
+        let next = directory.blocking(|| Ok(())).await;
+        assert!(next.unwrap_err().reason.contains("does not answer"));
+        drop(release);
+    }
+
+    /// The answer, if one poll gives it; what it waits for is given up, as by a time-out.
+    async fn after_one_poll<T>(work: impl Future<Output = T>) -> Option<T> {
+        let mut work = std::pin::pin!(work);
+        std::future::poll_fn(|context| {
+            std::task::Poll::Ready(match work.as_mut().poll(context) {
+                std::task::Poll::Ready(answer) => Some(answer),
+                std::task::Poll::Pending => None,
+            })
+        })
+        .await
+    }
 }

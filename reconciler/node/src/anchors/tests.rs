@@ -25,7 +25,7 @@ use tokio::{
 use super::*;
 
 /// Longest wait for something that should come.
-const BOUND: Duration = Duration::from_secs(30);
+const BOUND: Duration = Duration::from_secs(120);
 const PAUSE: Duration = Duration::from_millis(10);
 
 /// A ledger that signs every commit at once, and its anchors.
@@ -222,19 +222,14 @@ async fn a_directory_holds_the_newest_checkpoint_and_success_does_not_feed_itsel
     let (_, note) = held(&place);
     let keys = [scene.key()];
     assert_eq!(note.verify(&keys).unwrap().len(), 1);
-    // A disk that others keep busy may take longer than an anchor waits: an outage, as it should be.
-    let outages = scene.entries("AnchorFailed").0;
-    let successes = scene.entries("AnchorSucceeded").0;
-    assert!(
-        (1..=1 + outages).contains(&successes),
-        "once, although many were anchored: {successes}"
+    assert_eq!(scene.entries("AnchorFailed").0, 0);
+    assert_eq!(
+        scene.entries("AnchorSucceeded").0,
+        1,
+        "once, although many were anchored"
     );
     assert_eq!(scene.ledger.head().unanchored, 0);
-    assert_eq!(
-        scene.ledger.head().size,
-        6 + (successes + outages) as u64,
-        "five, the key's own and those"
-    );
+    assert_eq!(scene.ledger.head().size, 7, "five, the key's own and that");
 }
 
 #[tokio::test(flavor = "multi_thread")]
