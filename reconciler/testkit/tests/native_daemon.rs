@@ -38,9 +38,13 @@ struct Host {
 
 impl Host {
     fn begin(directory: &Path, cgroups: &str, invocation: InvocationId) -> Self {
+        Self::with(directory, cgroups, invocation, "start")
+    }
+
+    fn with(directory: &Path, cgroups: &str, invocation: InvocationId, verb: &str) -> Self {
         let mut process = Command::new(env!("CARGO_BIN_EXE_osmoda-test-host"))
             .arg(directory)
-            .args([cgroups, &invocation.to_string()])
+            .args([cgroups, &invocation.to_string(), verb])
             .args([env!("CARGO_BIN_EXE_osmoda-test-agent"), "sleep"])
             .stdout(Stdio::piped())
             .spawn()
@@ -53,7 +57,28 @@ impl Host {
         self.output.next().unwrap().unwrap()
     }
 
-    fn kill(mut self) {
+    /// Processes that it made, by pid.
+    fn children(&self) -> Vec<u32> {
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.process.id())).unwrap();
+        let lists = tasks.map(|task| {
+            let list = task.unwrap().path().join("children");
+            fs::read_to_string(list).unwrap_or_default()
+        });
+        lists
+            .flat_map(|list| {
+                let pids = list.split_whitespace();
+                pids.map(|pid| pid.parse().unwrap()).collect::<Vec<u32>>()
+            })
+            .collect()
+    }
+
+    fn kill(self) {
+        drop(self);
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
         self.process.kill().unwrap();
         self.process.wait().unwrap();
     }
@@ -126,6 +151,38 @@ async fn the_agent_of_a_killed_daemon_is_adopted_with_its_end() {
 #[tokio::test]
 async fn without_cgroups_the_agent_of_a_killed_daemon_is_adopted_too() {
     a_killed_daemon_is_succeeded(Cgroups::Off, "off").await;
+}
+
+async fn a_killed_daemon_takes_the_waiting_child_along(cgroups: Cgroups, name: &str) {
+    let mut bench = Bench::new(Native::new(cgroups));
+    bench.start(&["exit", "0"]).await;
+    bench.exit().await;
+    bench.subject.close();
+    let directory = bench.subject.directory.path().to_owned();
+    let mut host = Host::with(&directory, name, bench.invocation(200), "prepare");
+    assert_eq!(host.line(), "starting");
+    let child = eventually("a child waits", || host.children().pop()).await;
+    let program = |pid: u32| fs::read_link(format!("/proc/{pid}/exe")).ok();
+    let daemon = program(host.process.id());
+    assert_eq!(program(child), daemon, "it is no agent");
+    assert!(!directory.join("run/instances/subject").exists());
+
+    host.kill();
+    eventually("it is gone", || (program(child) != daemon).then_some(())).await;
+    bench.subject.open();
+    assert_eq!(bench.inspect(), None);
+    bench.start(&["sleep"]).await;
+    bench.finish().await;
+}
+
+#[tokio::test]
+async fn a_child_that_waits_for_the_word_ends_with_its_daemon() {
+    a_killed_daemon_takes_the_waiting_child_along(Cgroups::Auto, "auto").await;
+}
+
+#[tokio::test]
+async fn without_cgroups_a_child_that_waits_for_the_word_ends_with_its_daemon_too() {
+    a_killed_daemon_takes_the_waiting_child_along(Cgroups::Off, "off").await;
 }
 
 /// Each round kills the daemon a little later in its start. Whenever the agent's program runs,

@@ -82,6 +82,11 @@ fn in_a_variable(value: &[u8]) -> &[u8] {
 }
 
 impl Credentials {
+    /// Whether [`Self::put`] has nothing to do.
+    pub fn are_in_place(&self) -> bool {
+        self.in_place
+    }
+
     /// The variables they go to.
     pub fn variables(&self) -> Vec<(String, Vec<u8>)> {
         let named = self.values.iter().filter_map(|(_, value, variable)| {

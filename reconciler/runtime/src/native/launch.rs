@@ -16,6 +16,7 @@ use std::{
         },
     },
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use osmoda_core::{name::AgentName, observed::InvocationId, time::Mono};
@@ -54,7 +55,7 @@ pub(super) struct Ready {
     working_directory: PathBuf,
     credentials: Credentials,
     output: NextRun,
-    memory: ChildMemory,
+    memory: Arc<ChildMemory>,
     cgroup: Option<(AgentCgroup, OwnedFd)>,
 }
 
@@ -78,8 +79,12 @@ pub(super) fn prepare(
     }
     // A rename over an old file makes ext4 (auto_da_alloc) write the new one to the disk at
     // once: the child is to put its note where there is none.
-    note::remove(&shared.instances_dir, agent)
-        .map_err(|source| system("cannot remove the former instance's note".to_owned(), source))?;
+    note::remove(&shared.instances_dir, agent).map_err(|source| {
+        system(
+            "cannot remove the former instance's note".to_owned(),
+            source,
+        )
+    })?;
 
     let home = shared.home(agent);
     own_directory(&home, user.change.as_ref())
@@ -112,6 +117,7 @@ pub(super) fn prepare(
         credentials,
         output,
         memory: ChildMemory::new()
+            .map(Arc::new)
             .map_err(|source| system("cannot create a process".to_owned(), source))?,
         cgroup,
     })
@@ -126,6 +132,16 @@ impl Ready {
     /// The identity of what will run.
     pub fn invocation(&self) -> InvocationId {
         self.request.invocation
+    }
+
+    /// Has [`Self::launch`] go as far as it can without acting, and wait there for the word,
+    /// which is given through the memory that is returned. `None`: this start would act before,
+    /// because credentials have to be put in their places.
+    pub fn hold(&self) -> Option<Arc<ChildMemory>> {
+        self.credentials.are_in_place().then(|| {
+            self.memory.hold();
+            Arc::clone(&self.memory)
+        })
     }
 
     /// The act: puts credentials and output in their places and makes the process.
@@ -312,6 +328,7 @@ pub(super) fn start_error(failure: SpawnError, program: &Path, directory: &Path)
         Stage::Cgroup => "cannot enter the agent's cgroup".to_owned(),
         Stage::Descriptors => "cannot connect input and output".to_owned(),
         Stage::Limits => "cannot set the limit of open files".to_owned(),
+        Stage::Word => "cannot wait for the word to start".to_owned(),
         Stage::Note => "cannot write the instance note".to_owned(),
         Stage::Identity => "cannot change to the agent's user".to_owned(),
         Stage::WorkingDirectory => {

@@ -49,6 +49,11 @@ impl Launchers {
         }
     }
 
+    /// Whether jobs wait for a thread.
+    pub fn are_wanted(&self) -> bool {
+        !self.shared.lock().jobs.is_empty()
+    }
+
     /// Has a thread do `job` as soon as one is free. If there can be no thread at all, the job is
     /// dropped undone.
     pub fn submit(&self, job: impl FnOnce() + Send + 'static) {

@@ -3,6 +3,11 @@
 //! [`begin`] has everything prepared that does not act; [`Start::launch`] gives the word. Whoever
 //! is later of the two, the word or the last preparation, has the second part done, so that no
 //! thread waits in between. The agent's gate is held from the first part to the registration.
+//!
+//! A start that is alone goes a step further before the word: its child is made, and waits, a
+//! process without a note or a program, for the word itself. What is left after the intent is on
+//! the disk is then a note and an exec. A child that is told to leave, or whose daemon ends,
+//! is gone without a trace.
 
 use std::{
     future::Future,
@@ -10,7 +15,10 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use osmoda_core::observed::{Instance, InstanceState};
+use osmoda_core::{
+    name::AgentName,
+    observed::{Instance, InstanceState, InvocationId},
+};
 use tokio::sync::{OwnedMutexGuard, oneshot};
 
 use super::{
@@ -18,6 +26,7 @@ use super::{
     main_process,
     process::Process,
     shared::Shared,
+    sys::spawn::ChildMemory,
     tree::{END_WAIT, Tree},
 };
 use crate::{PreparedStart, StartError, StartRequest};
@@ -46,9 +55,18 @@ enum State {
     #[default]
     Preparing,
     Ready(Box<Second>),
+    /// A launcher is in the second part, with a child that waits for the word.
+    Held(Held),
     Told(oneshot::Sender<Answer>),
     /// Done, or nobody wants it any longer.
     Over,
+}
+
+/// How to give the word to a child.
+struct Held {
+    memory: Arc<ChildMemory>,
+    agent: AgentName,
+    invocation: InvocationId,
 }
 
 /// What the second part needs.
@@ -99,7 +117,14 @@ fn prepare(
                 second.run(answer);
             }
             State::Over => {}
-            State::Preparing | State::Ready(_) => *state = State::Ready(Box::new(second)),
+            _ => match second.hold() {
+                Some(held) => {
+                    *state = State::Held(held);
+                    drop(state);
+                    second.run_held(&stage_too);
+                }
+                None => *state = State::Ready(Box::new(second)),
+            },
         }
     });
     stage
@@ -142,6 +167,13 @@ impl Start {
             State::Ready(second) => {
                 drop(state);
                 self.shared.launchers.submit(move || second.run(answer));
+            }
+            State::Held(held) => {
+                *state = State::Told(answer);
+                drop(state);
+                let table = &self.shared.table;
+                table.set_starting(&held.agent, held.invocation);
+                held.memory.let_go();
             }
             State::Told(_) | State::Over => {}
         }
@@ -187,29 +219,79 @@ impl Drop for Start {
                 drop(state);
                 self.shared.launchers.submit(move || drop(second));
             }
+            State::Held(held) => held.memory.dismiss(),
             State::Preparing | State::Over => {}
         }
     }
 }
 
 impl Second {
+    /// Has its child made before the word, if nothing but the word is missing and no other start
+    /// waits for a launcher: a child that waits takes one.
+    fn hold(&self) -> Option<Held> {
+        let ready = self.ready.as_ref().ok()?;
+        if self.shared.launchers.are_wanted() {
+            return None;
+        }
+        Some(Held {
+            memory: ready.hold()?,
+            agent: ready.agent().clone(),
+            invocation: ready.invocation(),
+        })
+    }
+
     fn run(self, answer: oneshot::Sender<Answer>) {
         let Self {
             shared,
             ready,
             _gate: gate,
         } = self;
-        let started = ready
-            .and_then(|ready| {
-                shared.table.set_starting(ready.agent(), ready.invocation());
-                ready.launch(&shared)
-            })
-            .and_then(|launched| register(&shared, launched));
-        // Whoever hears of the start may have something to do to it at once.
-        drop(gate);
-        // Who no longer waits finds the instance in the table.
-        let _ = answer.send(started);
+        let launched = ready.and_then(|ready| {
+            shared.table.set_starting(ready.agent(), ready.invocation());
+            ready.launch(&shared)
+        });
+        conclude(&shared, launched, gate, answer);
     }
+
+    /// As [`Self::run`], with the word to come to the child.
+    fn run_held(self, stage: &Stage) {
+        let Self {
+            shared,
+            ready,
+            _gate: gate,
+        } = self;
+        let launched = ready.and_then(|ready| ready.launch(&shared));
+        let mut state = stage.lock();
+        match mem::replace(&mut *state, State::Over) {
+            State::Told(answer) => {
+                drop(state);
+                conclude(&shared, launched, gate, answer);
+            }
+            State::Over => {}
+            // It failed before the word: whoever gives it hears why.
+            _ => {
+                let ready = launched.and_then(|_| Err(broken_off()));
+                *state = State::Ready(Box::new(Self {
+                    shared,
+                    ready,
+                    _gate: gate,
+                }));
+            }
+        }
+    }
+}
+
+fn conclude(
+    shared: &Arc<Shared>,
+    launched: Result<Launched, StartError>,
+    gate: OwnedMutexGuard<()>,
+    answer: oneshot::Sender<Answer>,
+) {
+    let started = launched.and_then(|launched| register(shared, launched));
+    // Whoever hears of the start may have something to do to it at once.
+    drop(gate);
+    // Who no longer waits finds the instance in the table.
+    let _ = answer.send(started);
 }
 
 fn register(shared: &Arc<Shared>, launched: Launched) -> Answer {

@@ -1,7 +1,8 @@
 //! A daemon that does one thing: it starts one agent and waits to be killed.
 //!
-//! `osmoda-test-host DIRECTORY auto|off INVOCATION COMMAND...` prints `starting`, then
-//! `started PID`. It ends by itself after five minutes.
+//! `osmoda-test-host DIRECTORY auto|off INVOCATION start|prepare COMMAND...` prints `starting`,
+//! then `started PID`; with `prepare` it never gives the word, and prints no more. It ends by
+//! itself after five minutes.
 
 #![allow(clippy::print_stdout, reason = "its output is read by the test")]
 
@@ -21,8 +22,10 @@ const LIFE_MAX: Duration = Duration::from_secs(300);
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = env::args().skip(1).collect();
-    let [directory, cgroups, invocation, command @ ..] = &arguments[..] else {
-        return Err("usage: osmoda-test-host DIRECTORY auto|off INVOCATION COMMAND...".into());
+    let [directory, cgroups, invocation, verb, command @ ..] = &arguments[..] else {
+        return Err(
+            "usage: osmoda-test-host DIRECTORY auto|off INVOCATION start|prepare COMMAND...".into(),
+        );
     };
     let place = |name: &str| Path::new(directory).join(name);
     let clock = Arc::new(SystemClock::new()?);
@@ -38,6 +41,11 @@ async fn main() -> Result<(), Box<dyn Error>> {
         generation: generation(),
         spec: Arc::new(AgentSpec::new(command.to_vec())),
     };
+    if verb == "prepare" {
+        let _prepared = runtime.prepare(request);
+        tokio::time::sleep(LIFE_MAX).await;
+        return Ok(());
+    }
     let instance = runtime.start(request).await?;
     println!("started {}", pid(&instance));
     tokio::time::sleep(LIFE_MAX).await;

@@ -6,17 +6,17 @@
 //! child still has the daemon's rights, and after all that could outlive it is set up; from the
 //! exec on, whoever finds the instances directory unlocked finds the note too.
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use libc::{c_int, c_long, c_void};
 
-use super::spawn::{ChildPlan, Entry, Identity, NotePlan, Stage};
+use super::spawn::{ChildPlan, Entry, Identity, NotePlan, Stage, Word};
 
 /// Exit code of a child whose program was not executed; nobody but its parent sees it.
 const FAILED: c_int = 127;
 
 /// Size of the kernel's signal set in bytes.
-const KERNEL_SIGSET_BYTES: usize = 8;
+pub(super) const KERNEL_SIGSET_BYTES: usize = 8;
 
 /// Longest /proc/self/stat that is read: 52 numbers of at most 20 digits and a name.
 const STAT_BYTES: usize = 1536;
@@ -57,6 +57,9 @@ fn run(entry: &Entry<'_>, begin: impl Fn(Stage)) -> Outcome<Never> {
     descriptors(plan)?;
     begin(Stage::Limits);
     limits(plan)?;
+    begin(Stage::Word);
+    // SAFETY: the mapping lives until this child has left it.
+    wait_for_word(unsafe { &(*entry.report).word }, entry.parent)?;
     begin(Stage::Note);
     if let Some(note) = &plan.note {
         leave_note(note)?;
@@ -185,6 +188,48 @@ fn limits(plan: &ChildPlan<'_>) -> Outcome<()> {
         );
         let _ = file.and_then(|file| write_all(file, b"0"));
     }
+    Ok(())
+}
+
+/// Waits until the parent says something else than [`Word::Wait`]. A child whose parent is gone
+/// must not become an agent that nobody has a record of: the kernel kills it meanwhile.
+fn wait_for_word(word: &AtomicU32, parent: u32) -> Outcome<()> {
+    let said = || word.load(Ordering::Acquire);
+    if said() == Word::Go as u32 {
+        return Ok(());
+    }
+    die_with_parent(libc::SIGKILL)?;
+    // SAFETY: no memory is involved. The parent may have ended before the kernel was asked.
+    if unsafe { libc::syscall(libc::SYS_getppid) } != c_long::from(parent) {
+        return Err(libc::ECANCELED);
+    }
+    while said() == Word::Wait as u32 {
+        // SAFETY: the kernel compares the word, and sleeps only while it is still the same. Not
+        // FUTEX_WAIT_PRIVATE: who wakes this process is another one. An interruption is a look
+        // at the word.
+        unsafe {
+            libc::syscall(
+                libc::SYS_futex,
+                word.as_ptr(),
+                libc::FUTEX_WAIT,
+                Word::Wait as u32,
+                0_usize,
+            )
+        };
+    }
+    die_with_parent(0)?;
+    if said() == Word::Go as u32 {
+        Ok(())
+    } else {
+        Err(libc::ECANCELED)
+    }
+}
+
+/// The signal that the end of the parent's thread sends to this process (PR_SET_PDEATHSIG);
+/// 0: none.
+fn die_with_parent(signal: c_int) -> Outcome<()> {
+    // SAFETY: numbers only.
+    check(unsafe { libc::syscall(libc::SYS_prctl, libc::PR_SET_PDEATHSIG, signal, 0, 0, 0) })?;
     Ok(())
 }
 

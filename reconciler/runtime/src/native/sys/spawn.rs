@@ -19,7 +19,10 @@ use std::{
 };
 
 use libc::{c_char, c_int, c_long, c_void};
-use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
+use rustix::{
+    process::{Pid, WaitId, WaitIdOptions, waitid},
+    thread::futex,
+};
 
 use super::child;
 
@@ -123,6 +126,7 @@ pub(in crate::native) enum Stage {
     Cgroup,
     Descriptors,
     Limits,
+    Word,
     Note,
     Identity,
     WorkingDirectory,
@@ -137,6 +141,7 @@ impl Stage {
             Self::Cgroup,
             Self::Descriptors,
             Self::Limits,
+            Self::Word,
             Self::Note,
             Self::Identity,
             Self::WorkingDirectory,
@@ -162,6 +167,20 @@ pub(super) struct Report {
     pub stage: AtomicU32,
     /// errno of the stage that failed; 0 if none has.
     pub errno: AtomicI32,
+    /// Whether the child may go on: one of [`Word`].
+    pub word: AtomicU32,
+}
+
+/// What is said to a child before it becomes an agent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+pub(super) enum Word {
+    /// Go on. What a fresh mapping says.
+    Go,
+    /// Wait for one of the others.
+    Wait,
+    /// End, as if you had never been.
+    Leave,
 }
 
 /// The argument of the child's first function.
@@ -174,6 +193,8 @@ pub(super) struct Entry<'a> {
     pub enter_cgroup: bool,
     /// The parent is of SCHED_BATCH for the moment, which the child must not stay.
     pub leave_batch: bool,
+    /// The daemon.
+    pub parent: u32,
 }
 
 /// Makes the child and returns once its program runs: its pid and a pidfd of it.
@@ -246,6 +267,7 @@ fn clone_child(
         signals: &memory.ignored,
         enter_cgroup: false,
         leave_batch,
+        parent: std::process::id(),
     };
     if let Some(cgroup) = plan.cgroup {
         match clone_into_cgroup(flags, cgroup, &entry, memory) {
@@ -350,6 +372,10 @@ pub(in crate::native) struct ChildMemory {
 // SAFETY: the mapping belongs to this value alone, whatever thread that is on.
 unsafe impl Send for ChildMemory {}
 
+// SAFETY: what is shared of it are atomics; only `spawn` hands its stack to a child, and the
+// one start that the memory was made for calls that.
+unsafe impl Sync for ChildMemory {}
+
 impl ChildMemory {
     const BYTES: usize = GUARD_BYTES + REPORT_BYTES + STACK_BYTES;
 
@@ -387,7 +413,33 @@ impl ChildMemory {
         Ok(memory)
     }
 
-    /// As it was when it was fresh, for another try.
+    /// Has the child wait, everything set up but its note not left and its program not executed,
+    /// until [`Self::let_go`] or [`Self::dismiss`] is called on another thread: [`spawn`] sleeps
+    /// meanwhile. A child that waits ends with the thread it was made by.
+    pub fn hold(&self) {
+        self.report()
+            .word
+            .store(Word::Wait as u32, Ordering::Release);
+    }
+
+    /// The child executes its program.
+    pub fn let_go(&self) {
+        self.say(Word::Go);
+    }
+
+    /// The child ends; [`spawn`] fails with ECANCELED.
+    pub fn dismiss(&self) {
+        self.say(Word::Leave);
+    }
+
+    fn say(&self, word: Word) {
+        let place = &self.report().word;
+        place.store(word as u32, Ordering::Release);
+        // Who waits is another process. Nobody may be waiting, which is no error.
+        let _ = futex::wake(place, futex::Flags::empty(), 1);
+    }
+
+    /// As it was when it was fresh, for another try; the word stays as it is.
     fn clear(&self) {
         self.report()
             .stage
@@ -420,13 +472,23 @@ impl Drop for ChildMemory {
     }
 }
 
+/// Asked of the kernel, because the C library hides two signals (32 and 33) that it uses itself,
+/// and whoever started the daemon may have had those ignored.
 fn ignored_signals() -> Vec<c_int> {
     let is_ignored = |signal: &c_int| {
-        let mut action = MaybeUninit::<libc::sigaction>::zeroed();
-        // SAFETY: the C library writes one structure; without a new action nothing changes.
-        let known = unsafe { libc::sigaction(*signal, ptr::null(), action.as_mut_ptr()) } == 0;
-        // SAFETY: zeroed is a valid value of these plain numbers.
-        known && unsafe { action.assume_init() }.sa_sigaction == libc::SIG_IGN
+        // The kernel's struct sigaction: handler, flags, restorer, mask.
+        let mut action = [0_u64; 4];
+        // SAFETY: the kernel writes at most 32 bytes, and changes nothing without a new action.
+        let asked = unsafe {
+            libc::syscall(
+                libc::SYS_rt_sigaction,
+                *signal,
+                0_usize,
+                action.as_mut_ptr(),
+                child::KERNEL_SIGSET_BYTES,
+            )
+        };
+        asked == 0 && action[0] == libc::SIG_IGN as u64
     };
     (1..=LAST_SIGNAL).filter(is_ignored).collect()
 }
