@@ -171,7 +171,9 @@ fn command(osmoda: &Path, directory: &Path) -> Command {
     }
     command
         .env("OSMODA_STATE_DIR", directory.join("state"))
-        .env("OSMODA_RUNTIME_DIR", directory.join("run"));
+        .env("OSMODA_RUNTIME_DIR", directory.join("run"))
+        // Nothing is left behind in the host's Nix store.
+        .env("OSMODA_BUNDLES", "directory");
     command
 }
 

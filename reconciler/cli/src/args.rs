@@ -124,6 +124,15 @@ pub struct Run {
         hide_env = true
     )]
     pub runtime: Runtime,
+    /// Where the bundles of new generations are made
+    #[arg(
+        long,
+        value_enum,
+        default_value_t,
+        env = "OSMODA_BUNDLES",
+        hide_env = true
+    )]
+    pub bundles: Bundles,
     /// Leave agents running when the daemon ends
     #[arg(long, env = "OSMODA_KEEP_AGENTS", hide_env = true)]
     pub keep_agents: bool,
@@ -148,6 +157,28 @@ pub enum Runtime {
     Native,
     /// Transient units
     Systemd,
+}
+
+/// Where the bundles of new generations are made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum Bundles {
+    /// In the Nix store if one is usable, else in the state directory
+    #[default]
+    Auto,
+    /// In the Nix store
+    Store,
+    /// In the state directory
+    Directory,
+}
+
+impl From<Bundles> for osmoda_node::daemon::BundlesChoice {
+    fn from(bundles: Bundles) -> Self {
+        match bundles {
+            Bundles::Auto => Self::Auto,
+            Bundles::Store => Self::Store,
+            Bundles::Directory => Self::Directory,
+        }
+    }
 }
 
 /// SPECS that must be there.
@@ -323,6 +354,15 @@ pub struct Doctor {
     /// What `pkgs` and `lib` of .nix specs come from
     #[arg(long, value_name = "DIR", env = "OSMODA_NIXPKGS", hide_env = true)]
     pub nixpkgs: Option<PathBuf>,
+    /// Where the bundles of new generations are made
+    #[arg(
+        long,
+        value_enum,
+        default_value_t,
+        env = "OSMODA_BUNDLES",
+        hide_env = true
+    )]
+    pub bundles: Bundles,
     /// The ledger's file [default: STATE_DIR/ledger.db]
     #[arg(long, value_name = "FILE", env = "OSMODA_LEDGER", hide_env = true)]
     pub ledger: Option<PathBuf>,
@@ -349,6 +389,9 @@ pub struct Generations {
     /// Whose
     #[arg(value_parser = agent_name)]
     pub agent: AgentName,
+    /// Hash all that they need, and exit 1 if something is damaged
+    #[arg(long, env = "OSMODA_VERIFY", hide_env = true)]
+    pub verify: bool,
     /// In which format.
     #[command(flatten)]
     pub output: Output,

@@ -54,6 +54,7 @@ impl Scene {
         }
         command.env("OSMODA_STATE_DIR", self.path().join("state"));
         command.env("OSMODA_RUNTIME_DIR", self.path().join("run"));
+        command.env("OSMODA_BUNDLES", "directory");
         command
     }
 

@@ -11,7 +11,7 @@ use crate::{
     digest::Digest,
     health::judge,
     observed::{InstanceState, Limit, Limits, Observation},
-    plan::View,
+    plan::{Bundle, View},
     spec::Resources,
 };
 
@@ -98,7 +98,7 @@ pub fn diff(view: &View<'_>) -> Vec<Difference> {
                         why.word()
                     ),
                     (None, true) => SWITCHED_OUTSIDE.to_owned(),
-                    (None, false) => "the spec changed".to_owned(),
+                    (None, false) => spec_changed(view.bundle),
                 };
                 let observed = format!(
                     "{} (generation {})",
@@ -169,6 +169,17 @@ pub fn diff(view: &View<'_>) -> Vec<Difference> {
         },
     }
     found
+}
+
+/// Why a changed spec is not in force yet.
+fn spec_changed(bundle: &Bundle) -> String {
+    match bundle {
+        Bundle::Immediate | Bundle::Ready { .. } => "the spec changed".to_owned(),
+        Bundle::Absent | Bundle::UnderWay { .. } => {
+            "the spec changed; what it needs of the Nix store is being fetched".to_owned()
+        }
+        Bundle::Failed { message, .. } => format!("the spec changed, and {message}"),
+    }
 }
 
 /// The limits of the running instance that are not as its generation declares; `observed`: as

@@ -28,6 +28,7 @@ pub enum EventKind {
     GenerationActivated,
     GenerationGood,
     GenerationBad,
+    ClosureVerified,
     RollbackIntended,
     RollbackSucceeded,
     RollbackFailed,
@@ -91,6 +92,7 @@ pub enum Event {
     GenerationActivated(GenerationActivated),
     GenerationGood(GenerationGood),
     GenerationBad(GenerationBad),
+    ClosureVerified(ClosureVerified),
     RollbackIntended(RollbackIntended),
     RollbackSucceeded(RollbackSucceeded),
     RollbackFailed(RollbackFailed),
@@ -120,6 +122,7 @@ impl Event {
             Self::GenerationActivated(_) => EventKind::GenerationActivated,
             Self::GenerationGood(_) => EventKind::GenerationGood,
             Self::GenerationBad(_) => EventKind::GenerationBad,
+            Self::ClosureVerified(_) => EventKind::ClosureVerified,
             Self::RollbackIntended(_) => EventKind::RollbackIntended,
             Self::RollbackSucceeded(_) => EventKind::RollbackSucceeded,
             Self::RollbackFailed(_) => EventKind::RollbackFailed,
@@ -368,6 +371,22 @@ bodies! {
         #[serde(skip_serializing_if = "Option::is_none")]
         stays: Option<&'static str>,
     }
+    /// All that a generation needs was hashed again and compared with what Nix noted.
+    ClosureVerified {
+        /// Which.
+        generation: Generation,
+        /// Why: Proven, OperatorRequest, RollbackFailed or StartRefused.
+        reason: &'static str,
+        /// Store paths hashed.
+        paths: u64,
+        /// Bytes hashed.
+        bytes: u64,
+        /// How long it took, in microseconds.
+        took_us: u64,
+        /// What is damaged and how to repair it, at most 20; empty: it is whole. What is damaged
+        /// is not started or gone back to until it is found whole.
+        damage: Vec<String>,
+    }
     /// An earlier generation is about to be made active. Durable before it is done.
     RollbackIntended {
         /// From.
@@ -468,6 +487,8 @@ pub enum SpecChange {
 /// What osmoda can do to an agent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum ActionKind {
+    /// Make the bundle of the desired manifest, and have what it needs of the store.
+    Build,
     /// Make the desired manifest the active generation.
     Activate,
     /// Start an instance.

@@ -140,6 +140,8 @@ pub enum StartFailureKind {
     Credential,
     /// The spec names something that this host does not have.
     Invalid,
+    /// What the generation needs is missing or damaged.
+    Bundle,
     /// The host could not do it now.
     System,
 }

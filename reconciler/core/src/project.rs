@@ -9,7 +9,7 @@ use crate::{
     memory::Memory,
     observed::{Exit, ExitStatus, Generation, Instance, InstanceState, Observation},
     outcome::{Done, Outcome, settle},
-    plan::{Action, Active, Observed, Step, View, plan},
+    plan::{Action, Active, Bundle, Observed, Step, View, plan},
     time::Mono,
 };
 
@@ -51,6 +51,7 @@ pub fn project(view: &View<'_>) -> Projection {
             observed: &world.observed,
             memory: &world.memory,
             now: world.now,
+            bundle: &Bundle::Immediate,
             ..*view
         };
         let next = plan(&here);

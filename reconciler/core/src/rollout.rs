@@ -445,6 +445,14 @@ impl RolloutMemory {
         });
     }
 
+    /// All that a generation needs was hashed: if it is not whole, nothing goes back to it by
+    /// itself until it is found whole.
+    pub fn verified(&mut self, generation: &Generation, is_whole: bool) {
+        if let Some(tried) = self.of_mut(generation) {
+            tried.unusable = !is_whole;
+        }
+    }
+
     /// Generations with these numbers were deleted; what is Bad stays known.
     pub fn deleted(&mut self, numbers: &[u64]) {
         self.tried

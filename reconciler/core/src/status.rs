@@ -10,7 +10,7 @@ use crate::{
     health::{Health, judge},
     memory::{Finished, Memory, StartFailureKind},
     observed::{Instance, InstanceState, Observation},
-    plan::{Busy, View},
+    plan::{Bundle, Busy, View},
     time::Wall,
 };
 
@@ -131,7 +131,6 @@ pub fn assess(view: &View<'_>) -> Assessment {
         Phase::Unknown => ConditionStatus::Unknown,
         _ => ready.into(),
     };
-    let progressing = matches!(phase, Phase::Pending | Phase::Starting | Phase::Stopping);
     let conditions = vec![
         finding(
             ConditionType::Ready,
@@ -139,12 +138,7 @@ pub fn assess(view: &View<'_>) -> Assessment {
             ready_reason(phase, &health, ready),
             &message,
         ),
-        finding(
-            ConditionType::Progressing,
-            progressing.into(),
-            phase_reason(phase),
-            "",
-        ),
+        progressing(view, phase),
         available(view, &health, ready),
         degraded(view),
         spec_valid(view),
@@ -157,6 +151,32 @@ pub fn assess(view: &View<'_>) -> Assessment {
         message,
         conditions,
     }
+}
+
+/// A new generation on its way, as a Deployment's; else the agent's own life.
+fn progressing(view: &View<'_>, phase: Phase) -> Finding {
+    let awaited = awaited_bundle(view);
+    let moves = matches!(phase, Phase::Pending | Phase::Starting | Phase::Stopping);
+    let (status, reason, message) = match awaited {
+        Some(Bundle::Failed { message, .. }) => (false, "BuildFailed", message.clone()),
+        Some(_) => (true, "Building", String::new()),
+        None => (moves, phase_reason(phase), String::new()),
+    };
+    Finding {
+        r#type: ConditionType::Progressing,
+        status: status.into(),
+        reason,
+        message,
+    }
+}
+
+/// The bundle that a new spec waits for.
+fn awaited_bundle<'a>(view: &View<'a>) -> Option<&'a Bundle> {
+    let desired = view.desired?.digest;
+    let deployed = matches!(&view.observed.active, Observation::Known(Some(_)));
+    let refused = view.memory.rollout.bad(desired).is_some();
+    let waits = !refused && (view.memory.acted != Some(desired) || !deployed);
+    (waits && !view.bundle.is_usable()).then_some(view.bundle)
 }
 
 /// Ready for `rollout.minReady`, as a Deployment's availableReplicas are for minReadySeconds.
@@ -237,6 +257,9 @@ fn message(view: &View<'_>, phase: Phase, health: &Health) -> String {
         };
         return format!("paused by uid {}: {reason}", paused.uid);
     }
+    if let Some(Bundle::Failed { message, .. }) = awaited_bundle(view) {
+        return format!("the new generation cannot be made: {message}");
+    }
     if view.running().is_some() {
         let status = view.observed.vitals.as_ref().map(|v| &v.heartbeat.status);
         return match (&view.spec_error, &health.waiting, status) {
@@ -247,6 +270,9 @@ fn message(view: &View<'_>, phase: Phase, health: &Health) -> String {
     }
     if phase == Phase::Held {
         return waits_for(view.unmet).unwrap_or_default();
+    }
+    if awaited_bundle(view).is_some() && view.observed.active == Observation::Known(None) {
+        return "what it needs of the Nix store is being fetched".to_owned();
     }
     if let Some(failure) = &memory.last_start_error {
         return failure.message.clone();

@@ -41,6 +41,11 @@ pub enum Command {
         /// The number of the generation; `None`: the newest Good one other than the active one.
         to: Option<u64>,
     },
+    /// Hash all that an agent's generations need.
+    Verify {
+        /// Which agent.
+        agent: AgentName,
+    },
     /// End a pause.
     Resume {
         /// Which; `None`: the pause of all.
@@ -55,6 +60,7 @@ impl Command {
             Self::Restart { .. } => "restart",
             Self::Pause { .. } => "pause",
             Self::Resume { .. } => "resume",
+            Self::Verify { .. } => "verify",
             Self::Rollback { .. } => "rollback",
         }
     }
@@ -62,7 +68,9 @@ impl Command {
     /// The agent it concerns, if it concerns one.
     pub fn agent(&self) -> Option<&AgentName> {
         match self {
-            Self::Restart { agent } | Self::Rollback { agent, .. } => Some(agent),
+            Self::Restart { agent } | Self::Rollback { agent, .. } | Self::Verify { agent } => {
+                Some(agent)
+            }
             Self::Pause { agent, .. } | Self::Resume { agent } => agent.as_ref(),
         }
     }

@@ -207,7 +207,9 @@ impl Scene {
         }
         command
             .env("OSMODA_STATE_DIR", &self.ground.state)
-            .env("OSMODA_RUNTIME_DIR", &self.ground.runtime);
+            .env("OSMODA_RUNTIME_DIR", &self.ground.runtime)
+            // Nothing is left behind in the host's Nix store.
+            .env("OSMODA_BUNDLES", "directory");
         command
     }
 }

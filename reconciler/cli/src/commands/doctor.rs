@@ -26,6 +26,7 @@ pub fn doctor(global: &Global, args: &Doctor) -> Outcome {
         specs,
         load,
         ledger: args.ledger.clone(),
+        bundles: args.bundles.into(),
     });
     match args.output.output {
         Some(format) => output::object(format, &report)?,

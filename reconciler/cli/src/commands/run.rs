@@ -38,6 +38,7 @@ pub fn run(global: &Global, args: Run) -> Outcome {
             Runtime::Native => RuntimeChoice::Native,
             Runtime::Systemd => RuntimeChoice::Systemd,
         },
+        bundles: args.bundles.into(),
         keep_agents: args.keep_agents,
         ledger: args.ledger,
     };

@@ -179,8 +179,20 @@ fn proven(agent: &AgentObject) -> Progress {
     match generation.verdict {
         Some(Verdict::Good) if is_active => Progress::Done,
         _ if agent.status.phase == Phase::Failed => Progress::Failed(agent.status.message.clone()),
-        _ => Progress::NotYet,
+        _ => match cannot_be_made(agent) {
+            Some(why) => Progress::Failed(format!("its generation cannot be made: {why}")),
+            None => Progress::NotYet,
+        },
     }
+}
+
+/// Why there is no bundle of what the spec asks for. It is tried again, but whoever waits for a
+/// deploy wants to know.
+fn cannot_be_made(agent: &AgentObject) -> Option<&str> {
+    let mut conditions = agent.status.conditions.iter();
+    let failed =
+        conditions.find(|c| c.r#type == ConditionType::Progressing && c.reason == "BuildFailed")?;
+    Some(&failed.message)
 }
 
 fn is_degraded(agent: &AgentObject) -> bool {

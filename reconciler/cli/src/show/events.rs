@@ -37,6 +37,7 @@ const RENDERERS: &[(&str, Renderer)] = &[
         format!("{} was found good", b.whose("generation"))
     }),
     ("GenerationBad", bad),
+    ("ClosureVerified", closure),
     ("RollbackIntended", |b| {
         format!("will go back to {} ({})", b.whose("to"), b.text("reason"))
     }),
@@ -162,6 +163,22 @@ fn bad(body: &Body<'_>) -> String {
     )
 }
 
+fn closure(body: &Body<'_>) -> String {
+    let damage = body.value["damage"].as_array();
+    let damage = damage.into_iter().flatten().filter_map(Value::as_str);
+    let damage: Vec<_> = damage.collect();
+    let found = match damage.as_slice() {
+        [] => "is whole".to_owned(),
+        [first] => format!("is damaged: {first}"),
+        [first, more @ ..] => format!("is damaged: {first} (and {} more)", more.len()),
+    };
+    format!(
+        "the closure of {} {found} ({} store paths)",
+        body.whose("generation"),
+        body.text("paths")
+    )
+}
+
 fn by(actor: &Value) -> String {
     match actor["type"].as_str() {
         Some("Operator") => {
@@ -256,7 +273,10 @@ fn failure(body: &Body<'_>) -> String {
 }
 
 fn verb(body: &Body<'_>) -> String {
-    let verb = body.text("action").to_lowercase();
+    let verb = match body.text("action").as_str() {
+        "Build" => "make its bundle".to_owned(),
+        action => action.to_lowercase(),
+    };
     match body.generation("generation") {
         Some(generation) => format!("{verb} {generation}"),
         None => verb,
@@ -277,6 +297,7 @@ fn succeeded(body: &Body<'_>) -> String {
         "Stop" if body.is("killed") => format!("stopped{took}, by SIGKILL{note}"),
         "Stop" => format!("stopped{took}{note}"),
         "Activate" => format!("deployed{took}{note}"),
+        "Build" => format!("made its bundle{took}{note}"),
         "Remove" => format!("removed{took}{note}"),
         other => format!("{other} done{took}{note}"),
     }

@@ -1,10 +1,36 @@
 //! `osmoda generations`: one line an entry of the profile.
 
-use osmoda_node::api::types::{GenerationItem, GenerationList};
+use indicatif::HumanBytes;
+use osmoda_node::api::types::{ClosureState, GenerationItem, GenerationList};
 
 use super::{or_dash, table, to_seconds};
 
 const HEADER: [&str; 5] = ["NUMBER", "VERDICT", "CREATED", "", "STORE PATH"];
+
+/// What hashing the closures has shown: a line each, and what is damaged below it.
+pub fn closures(list: &GenerationList) -> String {
+    let mut text = String::new();
+    for item in &list.items {
+        let Some(closure) = &item.closure else {
+            continue;
+        };
+        let found = match closure.state {
+            ClosureState::UnderWay => "is being verified",
+            ClosureState::Whole => "is whole",
+            ClosureState::Damaged => "is damaged",
+            ClosureState::Unknown => "could not be verified",
+        };
+        let (number, paths) = (item.number, closure.paths);
+        let size = HumanBytes(closure.bytes);
+        text.push_str(&format!(
+            "generation {number} {found} ({paths} store paths, {size})\n"
+        ));
+        for line in &closure.damage {
+            text.push_str(&format!("  {line}\n"));
+        }
+    }
+    text
+}
 
 /// The table of an agent's generations, oldest first.
 pub fn generations(list: &GenerationList) -> String {
@@ -55,6 +81,7 @@ mod tests {
             active: number == 1,
             desired: number == 2,
             last_known_good: number == 1,
+            closure: None,
         };
         let list = GenerationList {
             items: vec![

@@ -30,6 +30,7 @@ mod killed_daemon;
 mod log_keeping;
 mod looking;
 mod main_job;
+mod nix_bundles;
 mod operating;
 mod probes;
 mod process_trees;

@@ -27,6 +27,7 @@ pub fn plan(view: &View<'_>) -> AgentPlan {
         records: Vec::new(),
         memory: view.memory.clone(),
         wake_at: None,
+        build: false,
         health: judge(view),
         failed: None,
     };
@@ -41,6 +42,9 @@ pub fn plan(view: &View<'_>) -> AgentPlan {
         (&view.observed.instance, &view.observed.active)
     else {
         drafting.record_difference();
+        if matches!(view.observed.active, Observation::Unknown(_)) {
+            drafting.rebuild();
+        }
         drafting.wake(view.now.after(UNKNOWN_RETRY));
         return drafting.done(None);
     };
@@ -77,6 +81,7 @@ pub(super) struct Drafting<'a, 'v> {
     records: Vec<Record>,
     pub(super) memory: Memory,
     wake_at: Option<Mono>,
+    pub(super) build: bool,
     pub(super) health: Health,
     /// A failure that the agent is blamed for was accounted for in this plan: what it was.
     pub(super) failed: Option<String>,
@@ -98,6 +103,7 @@ impl Drafting<'_, '_> {
         AgentPlan {
             records: self.records,
             memory: self.memory,
+            build: self.build,
             step,
             wake_at: self.wake_at,
             health: self.health,
@@ -352,7 +358,7 @@ impl Drafting<'_, '_> {
         let Some(desired) = self.view.desired else {
             return;
         };
-        if self.memory.acted != Some(desired.digest) {
+        if self.memory.acted != Some(desired.digest) && self.view.bundle.is_usable() {
             return; // a new spec is to be deployed anyway
         }
         let now_active = active.map(|active| active.generation.clone());
@@ -460,7 +466,9 @@ impl Drafting<'_, '_> {
             return self.decide_absent(running, active);
         };
         let known = self.memory.acted == Some(desired.digest);
-        if let Some(back) = self.memory.rollout.going_back.clone().filter(|_| known) {
+        // Until the bundle of a new spec is there, the agent lives on as it was.
+        let lives_on = known || !self.view.bundle.is_usable();
+        if let Some(back) = self.memory.rollout.going_back.clone().filter(|_| lives_on) {
             return Some(self.decide_switch(&back, active));
         }
         let refused = self.memory.rollout.bad(desired.digest).is_some();
@@ -468,10 +476,13 @@ impl Drafting<'_, '_> {
             // It is known to be bad: what is active stays, and `status --diff` says why.
             self.memory.acted = Some(desired.digest);
         }
-        let deployed = active.filter(|_| known || refused);
+        let deployed = active.filter(|_| lives_on || refused);
+        if !refused && (!known || deployed.is_none()) {
+            self.build(desired);
+        }
         let Some(active) = deployed else {
-            if refused {
-                return None;
+            if refused || !self.view.bundle.is_usable() {
+                return None; // there is nothing that could run
             }
             return Some(Step {
                 action: self.activation(desired),

@@ -9,6 +9,7 @@
 //!
 //! Where to start: [`plan`], whose steps read in the order in which they are decided.
 
+mod build;
 mod decide;
 mod rollout;
 #[cfg(test)]
@@ -16,7 +17,10 @@ mod tests;
 
 use std::sync::Arc;
 
-pub use self::decide::plan;
+pub use self::{
+    build::{BUILD_RETRY_FIRST, BUILD_RETRY_MAX, Bundle},
+    decide::plan,
+};
 use crate::{
     dependency::Unmet,
     digest::Digest,
@@ -111,6 +115,8 @@ pub struct View<'a> {
     pub spec_error: Option<&'a str>,
     /// Its dependencies that are not ready.
     pub unmet: &'a [Unmet],
+    /// How far the bundle of what it should be has come.
+    pub bundle: &'a Bundle,
     /// The action that is under way.
     pub busy: Option<Busy>,
     /// After a failed action: no other before this.
@@ -247,6 +253,9 @@ pub struct AgentPlan {
     pub records: Vec<Record>,
     /// What is remembered from now on.
     pub memory: Memory,
+    /// Have the bundle of the desired manifest made, once the records are durable: in the
+    /// background, beside whatever is done. Its intent is the last record before the step's.
+    pub build: bool,
     /// What to do, once the records are durable.
     pub step: Option<Step>,
     /// When to look again, should nothing happen before.

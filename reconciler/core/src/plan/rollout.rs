@@ -157,7 +157,8 @@ impl Drafting<'_, '_> {
     fn bad(&mut self, active: &Active, reason: BadReason, message: String, hopeless: bool) {
         let (now, wall) = (self.view.now, self.view.wall);
         let rules = &active.agent.spec.rollout;
-        let desired = self.view.desired.map(|desired| desired.digest);
+        // What is desired may be another by now, whose bundle is still being made.
+        let desired = self.memory.acted;
         let generation = &active.generation;
         let way_back = self
             .memory

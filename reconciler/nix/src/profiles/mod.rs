@@ -40,6 +40,12 @@ pub trait Profiles: Send + Sync + 'static {
     /// [`ProfileError`] if they could not be read.
     fn list(&self, agent: &AgentName) -> Result<Vec<Generation>, ProfileError>;
 
+    /// Whether [`Profiles::prepare`] may take long, so that it is done in the background before
+    /// [`Profiles::activate`].
+    fn may_build(&self) -> bool {
+        false
+    }
+
     /// Writes the manifest's bundle, so that [`Profiles::activate`] of the same manifest is a
     /// matter of milliseconds: what the manifest needs of the Nix store and is not there is
     /// fetched (phase Progressing, reason Building). No generation changes. Gives the bundle's
@@ -49,8 +55,9 @@ pub trait Profiles: Send + Sync + 'static {
     /// [`ProfileError::Bundle`]; retryable if what is missing may be had later.
     fn prepare(&self, agent: &AgentName, manifest: &str) -> Result<String, ProfileError>;
 
-    /// Writes the manifest's bundle, as [`Profiles::prepare`] does, and makes it the active generation: the one that is active
-    /// if it already is that, the highest if that is it, otherwise a new one.
+    /// Writes the manifest's bundle, as [`Profiles::prepare`] does, and makes it the active
+    /// generation: the one that is active if it already is that, the highest if that is it,
+    /// otherwise a new one.
     ///
     /// # Errors
     /// [`ProfileError`]; then the active generation is what it was.

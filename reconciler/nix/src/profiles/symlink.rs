@@ -105,6 +105,10 @@ impl Profiles for SymlinkProfiles {
         self.profile(agent).list()
     }
 
+    fn may_build(&self) -> bool {
+        self.bundles.are_in_store()
+    }
+
     fn prepare(&self, agent: &AgentName, manifest: &str) -> Result<String, ProfileError> {
         let _writing = self.writing_to_directory();
         let path = self.bundles.write(agent, manifest)?;

@@ -1,4 +1,4 @@
-//! Restart, pause, resume, rollback: who asks is judged first, and put on record either way.
+//! Restart, pause, resume, rollback, verify: who asks is judged first, and put on record either way.
 
 use http_body_util::{BodyExt, Limited};
 use osmoda_core::name::AgentName;
@@ -57,6 +57,9 @@ fn command(verb: Verb, agent: Option<AgentName>, request: Request) -> Result<Com
             "all agents cannot be rolled back at once",
         )
         .hint("name the agent: POST /v1/agents/NAME/rollback")),
+        (Verb::Verify, Some(agent)) => Ok(Command::Verify { agent }),
+        (Verb::Verify, None) => Err(Problem::not_found("all agents cannot be verified at once")
+            .hint("name the agent: POST /v1/agents/NAME/verify")),
         (Verb::Resume, agent) => Ok(Command::Resume { agent }),
     }
 }

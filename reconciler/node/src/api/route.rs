@@ -59,6 +59,7 @@ pub enum Verb {
     Pause,
     Resume,
     Rollback,
+    Verify,
 }
 
 /// First segments, or whole paths, that the contract knows and this version does not have yet.
@@ -109,7 +110,7 @@ impl Route {
                 "v1",
                 "agents",
                 name,
-                verb @ ("restart" | "pause" | "resume" | "rollback"),
+                verb @ ("restart" | "pause" | "resume" | "rollback" | "verify"),
             ] => act(method, path, verb, Some(parse_name(name)?)),
             ["v1", "agents", name, "generations"] => get(Self::Generations(parse_name(name)?)),
             _ if LATER.iter().any(|known| begins_with(trimmed, known)) => Err(later(path)),
@@ -149,6 +150,7 @@ fn act(
         "restart" => Verb::Restart,
         "pause" => Verb::Pause,
         "rollback" => Verb::Rollback,
+        "verify" => Verb::Verify,
         _ => Verb::Resume,
     };
     require(method, &Method::POST, path, Route::Act(verb, agent))
@@ -206,6 +208,11 @@ mod tests {
                 "POST",
                 "/v1/agents/a/rollback",
                 Route::Act(Verb::Rollback, Some(name("a"))),
+            ),
+            (
+                "POST",
+                "/v1/agents/a/verify",
+                Route::Act(Verb::Verify, Some(name("a"))),
             ),
             (
                 "POST",

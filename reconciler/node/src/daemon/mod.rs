@@ -7,6 +7,7 @@
 //!
 //! Where to start: [`run`].
 
+mod bundles;
 mod ends;
 mod ledger;
 mod lock;
@@ -31,7 +32,10 @@ use osmoda_runtime::{
 use rustix::rand::{GetRandomFlags, getrandom};
 use tokio::sync::watch as channel;
 
-pub use self::offline::OfflineLedger;
+pub use self::{
+    bundles::{BundlePlace, BundlesChoice},
+    offline::OfflineLedger,
+};
 use self::{
     ends::{Ending, Signals},
     ledger::LedgerJournal,
@@ -80,6 +84,8 @@ pub struct DaemonOptions {
     pub load: LoadOptions,
     /// Which runtime.
     pub runtime: RuntimeChoice,
+    /// Where bundles of new generations are made.
+    pub bundles: BundlesChoice,
     /// Leave agents running at SIGTERM.
     pub keep_agents: bool,
     /// The ledger's file, if it is not the state directory's.
@@ -177,6 +183,8 @@ async fn serve(options: DaemonOptions) -> Result<Ending, DaemonError> {
     let paths = &options.paths;
     prepare_directories(paths)?;
     let lock = StateLock::take(&paths.state).await?;
+    let choice = options.bundles;
+    let bundles = tokio::task::spawn_blocking(move || BundlePlace::find(choice));
     // Begun before the first reading: a change during it is read as well.
     let news = specs::News::begin(&options.specs);
     let first = specs::read(options.specs.clone(), options.load.clone()).await;
@@ -198,8 +206,11 @@ async fn serve(options: DaemonOptions) -> Result<Ending, DaemonError> {
             error,
         )
     })?;
-    let profiles = SymlinkProfiles::new(&paths.profiles, &paths.state.join("bundles"))
-        .map_err(|error| DaemonError::system("cannot open the agents' profiles", error))?;
+    let bundles = match bundles.await {
+        Ok(found) => found.map_err(DaemonError::Refused)?,
+        Err(error) => return Err(DaemonError::system("cannot look for a Nix store", error)),
+    };
+    let profiles = bundles.profiles(paths)?;
     let facts = NodeFacts {
         name,
         version: env!("CARGO_PKG_VERSION").to_owned(),

@@ -18,6 +18,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    daemon::BundlesChoice,
     paths::Paths,
     specs::{LoadOptions, SpecsRef},
 };
@@ -33,6 +34,8 @@ pub struct Request {
     pub load: LoadOptions,
     /// The ledger's file, if it is not the state directory's.
     pub ledger: Option<PathBuf>,
+    /// Where bundles of new generations are made.
+    pub bundles: BundlesChoice,
 }
 
 /// How bad a finding is.

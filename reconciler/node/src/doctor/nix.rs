@@ -5,11 +5,13 @@ use std::{fs, path::Path};
 use osmoda_nix::eval::{EvalError, EvalOptions, EvaluatedSpec, NixInfo, NixSource, evaluate_specs};
 
 use super::{Findings, Request, agents};
+use crate::daemon::BundlePlace;
 
 const INSTALL: &str = "install Nix 2.8 or later (package nix-bin on Debian, or nixos.org/download)";
 
 pub(super) fn nix(request: &Request) -> Findings {
     let mut findings = Findings::of("nix");
+    judge_store(&mut findings, BundlePlace::find(request.bundles));
     let needed = agents::has_nix_specs(&request.specs);
     let Some(info) = NixInfo::detect_with(&request.load.nix) else {
         match needed {
@@ -75,6 +77,20 @@ fn write_specs(directory: &Path) -> std::io::Result<()> {
     )?;
     let curious = "{ command = [ (builtins.readFile /proc/version) ]; }\n";
     fs::write(directory.join("curious.nix"), curious)
+}
+
+/// Where bundles go. Without Nix the state directory is as it should be.
+fn judge_store(findings: &mut Findings, place: Result<BundlePlace, String>) {
+    match place {
+        Ok(BundlePlace::Directory(Some(why))) => {
+            findings.ok(format!("bundles are kept in the state directory: {why}"));
+        }
+        Ok(place) => findings.ok(format!("bundles are made in {place}")),
+        Err(why) => findings.fail(
+            why,
+            "let osmoda write to the Nix store, or use --bundles auto",
+        ),
+    }
 }
 
 fn judge_evaluation(findings: &mut Findings, trial: Result<Trial, String>) {

@@ -2,10 +2,11 @@
 
 use osmoda_core::{
     event::{Actor, Event, OperatorCommand, PauseChange},
-    memory::{Paused, StartFailure},
+    memory::{Paused, StartFailure, StartFailureKind},
     name::AgentName,
     observed::{InvocationId, Observation},
     outcome::{Done, Outcome, settle},
+    plan::Action,
 };
 use osmoda_ledger::{Appended, Cause};
 use osmoda_nix::profiles::Profiles;
@@ -138,6 +139,7 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
         outcome: &Outcome,
     ) {
         let fresh = (self.ids)();
+        let (mut failed_way, mut refused) = (None, None);
         let Some(state) = self.agents.get_mut(name) else {
             return;
         };
@@ -159,6 +161,10 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
             },
         );
         state.hold_until = settled.hold_until;
+        if matches!(flight.action, Action::Activate { .. }) && matches!(outcome, Outcome::Failed(_))
+        {
+            state.bundle = None; // a collector may have been faster: it is seen to anew
+        }
         if let Outcome::NotStarted(StartFailure { message, .. })
         | Outcome::AlreadyRunning(message)
         | Outcome::Unusable(message)
@@ -168,12 +174,29 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
         }
         self.turn
             .records(name, flight.intent.map(Cause::Known), &settled.records);
+        if let (Action::Switch { to, .. }, Outcome::Unusable(_) | Outcome::Failed(_)) =
+            (&flight.action, outcome)
+        {
+            failed_way = Some(to.clone());
+        }
+        if let (Action::Start { generation, .. }, Outcome::NotStarted(failure)) =
+            (&flight.action, outcome)
+            && failure.kind == StartFailureKind::Bundle
+        {
+            refused = Some(generation.clone());
+        }
         if *outcome == Outcome::Removed {
             self.turn.delete(agent_key(name));
             self.forget(name);
         } else if state.memory != settled.memory {
             state.memory = settled.memory;
             self.turn.put(agent_key(name), encode(&state.memory));
+        }
+        if let Some(generation) = failed_way {
+            self.hash_closure(name, generation, "RollbackFailed");
+        }
+        if let Some(generation) = refused {
+            self.hash_refused(name, generation);
         }
         self.mark_again(name);
         if self.ending.is_some() {
@@ -238,6 +261,7 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
             Command::Restart { agent } => {
                 self.change_memory(&agent, |memory| memory.restart_requested = true);
             }
+            Command::Verify { agent } => self.hash_all(&agent),
             Command::Rollback { agent, .. } => {
                 let desired = self.agents.get(&agent).and_then(|s| s.desire.present());
                 let acted = desired.map(|desired| desired.digest);
@@ -264,9 +288,10 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
         let reason = match command {
             Command::Pause { reason, .. } => reason.clone(),
             Command::Rollback { to: Some(to), .. } => format!("to generation {to}"),
-            Command::Restart { .. } | Command::Rollback { .. } | Command::Resume { .. } => {
-                String::new()
-            }
+            Command::Restart { .. }
+            | Command::Rollback { .. }
+            | Command::Resume { .. }
+            | Command::Verify { .. } => String::new(),
         };
         let body = OperatorCommand {
             verb: command.verb().to_owned(),
@@ -312,7 +337,7 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
         self.turn.put(NODE_KEY.to_owned(), encode(&memory));
     }
 
-    fn change_memory(
+    pub(super) fn change_memory(
         &mut self,
         name: &AgentName,
         change: impl FnOnce(&mut osmoda_core::memory::Memory),

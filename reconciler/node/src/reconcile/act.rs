@@ -14,7 +14,7 @@ use osmoda_core::{
 use osmoda_nix::{profile::ProfileError, profiles::Profiles};
 use osmoda_runtime::{PreparedStart as _, Runtime, StartError, StartRequest, StopError, Stopped};
 use tokio::{
-    sync::OwnedSemaphorePermit,
+    sync::{OwnedSemaphorePermit, oneshot},
     task::{Id, JoinError},
 };
 
@@ -34,7 +34,11 @@ const TOLD_AFTER: Duration = Duration::from_millis(2);
 pub(super) struct Begun<S> {
     start: S,
     permit: OwnedSemaphorePermit,
+    check: Check,
 }
+
+/// Whether the generation may be started, or why not: found out beside whatever else is done.
+type Check = oneshot::Receiver<Result<(), String>>;
 
 impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
     /// Has a start prepared, which changes nothing, while the record of its intent is on its way
@@ -43,10 +47,31 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
         let request = request(agent, action)?;
         let permits = Arc::clone(&self.start_permits);
         let permit = permits.try_acquire_owned().ok()?;
+        let check = self.check(request.generation.clone());
         Some(Begun {
             start: self.runtime.prepare(request),
             permit,
+            check,
         })
+    }
+
+    /// Looks whether a generation may be started. A bundle in a directory is one small file and
+    /// looked at in place; a store and its database are not waited for.
+    fn check(&self, generation: Generation) -> Check {
+        let (told, check) = oneshot::channel();
+        let profiles = Arc::clone(&self.profiles);
+        let look = move || {
+            let checked = profiles.check(&generation);
+            // Nobody waits any longer: nothing is started.
+            let _ = told.send(checked.map_err(|error| chain(&error)));
+        };
+        match self.offload {
+            Offload::Thread if self.profiles.may_build() => {
+                drop(tokio::task::spawn_blocking(look));
+            }
+            Offload::Thread | Offload::Inline => look(),
+        }
+        check
     }
 
     /// Begins what was recorded; each step is a task of its own.
@@ -89,13 +114,35 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
         let offload = self.offload;
         let invocation = action.invocation();
         let name = agent.clone();
+        let request = request(&name, &action);
+        let check = match (&request, &begun) {
+            (Some(request), None) => Some(self.check(request.generation.clone())),
+            _ => None,
+        };
         // The word is given here and now, not when the task gets its turn.
-        let launched = begun.map(|begun| (begun.start.launch(), begun.permit));
+        let word = begun.map(|mut begun| match begun.check.try_recv() {
+            Ok(Ok(())) => Word::Given(begun.start.launch(), begun.permit),
+            Ok(Err(why)) => Word::Refused(why),
+            Err(_) => Word::Waits(begun),
+        });
         let task = self.under_way.spawn(async move {
-            if let Some((launched, permit)) = launched {
-                return started(launched.await, permit, say).await;
+            match word {
+                Some(Word::Given(launched, permit)) => {
+                    return started(launched.await, permit, say).await;
+                }
+                Some(Word::Waits(begun)) => {
+                    return match verdict(begun.check).await {
+                        Ok(()) => started(begun.start.launch().await, begun.permit, say).await,
+                        Err(why) => not_usable(why),
+                    };
+                }
+                Some(Word::Refused(why)) => return not_usable(why),
+                None => {}
             }
-            if let Some(request) = request(&name, &action) {
+            if let (Some(request), Some(check)) = (request, check) {
+                if let Err(why) = verdict(check).await {
+                    return not_usable(why);
+                }
                 return match permits.acquire_owned().await {
                     Ok(permit) => started(runtime.start(request).await, permit, say).await,
                     Err(closed) => Outcome::Failed(chain(&closed)),
@@ -109,7 +156,7 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
                 }
                 Action::Activate { .. } | Action::Switch { .. } | Action::Remove => {
                     let change = move || change_profile(&*runtime, &*profiles, &name, &action);
-                    offload.run(change).await
+                    offload.run(change).await.unwrap_or_else(Outcome::Failed)
                 }
             }
         });
@@ -157,15 +204,41 @@ pub enum Offload {
 }
 
 impl Offload {
-    async fn run(self, work: impl FnOnce() -> Outcome + Send + 'static) -> Outcome {
+    /// What the work gives, or why it came to no end.
+    pub(super) async fn run<T: Send + 'static>(
+        self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, String> {
         match self {
-            Self::Inline => work(),
-            Self::Thread => match tokio::task::spawn_blocking(work).await {
-                Ok(outcome) => outcome,
-                Err(error) => Outcome::Failed(format!("osmoda itself failed: {error}")),
-            },
+            Self::Inline => Ok(work()),
+            Self::Thread => tokio::task::spawn_blocking(work)
+                .await
+                .map_err(|error| format!("osmoda itself failed: {error}")),
         }
     }
+}
+
+/// Whether a prepared start may go.
+enum Word<S, L> {
+    /// It goes.
+    Given(L, OwnedSemaphorePermit),
+    /// Its generation is still being looked at.
+    Waits(Begun<S>),
+    /// Its generation is not to be started.
+    Refused(String),
+}
+
+/// What a check came to.
+async fn verdict(check: Check) -> Result<(), String> {
+    let checked = check.await;
+    checked.unwrap_or_else(|_| Err("osmoda itself failed: the check came to no end".to_owned()))
+}
+
+fn not_usable(message: String) -> Outcome {
+    Outcome::NotStarted(StartFailure {
+        kind: StartFailureKind::Bundle,
+        message,
+    })
 }
 
 /// What the runtime is asked for, if the action is a start.

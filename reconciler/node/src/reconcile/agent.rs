@@ -1,20 +1,22 @@
 //! What the loop knows of one agent.
 
-use std::path::PathBuf;
+use std::{collections::BTreeMap, path::PathBuf};
 
 use osmoda_core::{
     dependency::Unmet,
+    digest::Digest,
     health::judge,
     memory::{Memory, Paused},
     name::AgentName,
     observed::{Instance, InstanceState, InvocationId, Observation},
-    plan::{Action, Active, Desired, Observed, Shutdown, View},
+    plan::{Action, Active, Bundle, Desired, Observed, Shutdown, View},
     time::{Mono, Wall},
 };
 use osmoda_ledger::EntryRef;
-use osmoda_nix::profiles::Profiles;
+use osmoda_nix::{profile::ProfileError, profiles::Profiles};
 use osmoda_runtime::Runtime;
 
+use super::closure::Closure;
 use crate::{detect::board::Board, error::chain, specs};
 
 /// Most lines of output kept with a failure.
@@ -55,6 +57,19 @@ pub struct InFlight {
     pub since: Mono,
 }
 
+/// A bundle being made.
+#[derive(Debug, Clone)]
+pub struct Build {
+    /// Of which manifest.
+    pub digest: Digest,
+    /// Its intent; absent while recording is degraded.
+    pub intent: Option<EntryRef>,
+    /// When it was begun.
+    pub since: Mono,
+    /// Failures in a row before it.
+    pub failures: u32,
+}
+
 /// One agent.
 #[derive(Debug, Default)]
 pub struct AgentState {
@@ -68,6 +83,12 @@ pub struct AgentState {
     pub memory: Memory,
     /// The action under way.
     pub in_flight: Option<InFlight>,
+    /// The bundle being made.
+    pub build: Option<Build>,
+    /// How far the bundle of this manifest has come, where bundles are built.
+    pub bundle: Option<(Digest, Bundle)>,
+    /// What is known of generations' closures, by store path, since the daemon started.
+    pub closures: BTreeMap<String, Closure>,
     /// After a failed action: no other before this.
     pub hold_until: Option<Mono>,
     /// When the loop looks at it again by itself.
@@ -97,6 +118,8 @@ pub struct Moment<'a> {
     pub shutdown: Option<Shutdown>,
     /// Random bytes.
     pub fresh: InvocationId,
+    /// Bundles are built in the background before they are activated.
+    pub builds: bool,
 }
 
 impl AgentState {
@@ -173,7 +196,7 @@ impl AgentState {
         }
         let manifest = match profiles.manifest(&generation) {
             Ok(manifest) => manifest,
-            Err(error) => return Observation::Unknown(chain(&error)),
+            Err(error) => return self.unreadable(&error),
         };
         match specs::load_manifest(&manifest) {
             Ok(agent) => {
@@ -196,6 +219,28 @@ impl AgentState {
         }
     }
 
+    /// How far the bundle of the desired manifest has come.
+    fn bundle(&self, builds: bool) -> &Bundle {
+        let desired = self.desire.present().map(|desired| desired.digest);
+        match &self.bundle {
+            _ if !builds => &Bundle::Immediate,
+            Some((digest, bundle)) if Some(*digest) == desired => bundle,
+            _ => &Bundle::Absent,
+        }
+    }
+
+    /// What a generation without a readable bundle is taken for. A new spec is deployed all the
+    /// same; otherwise nothing is done on a guess.
+    fn unreadable(&self, error: &ProfileError) -> Observation<Option<Active>> {
+        let desired = self.desire.present().map(|desired| desired.digest);
+        let changed = desired.is_some() && desired != self.memory.acted;
+        let lost = matches!(error, ProfileError::Bundle(_)) && !error.is_retryable();
+        match changed && lost {
+            true => Observation::Known(None),
+            false => Observation::Unknown(chain(error)),
+        }
+    }
+
     /// Everything that a decision about this agent depends on.
     pub fn view<'a>(
         &'a self,
@@ -211,6 +256,7 @@ impl AgentState {
             all_paused: moment.all_paused,
             spec_error: self.spec_error.as_deref(),
             unmet: &self.unmet,
+            bundle: self.bundle(moment.builds),
             busy: self.in_flight.as_ref().map(|flight| flight.action.busy()),
             hold_until: self.hold_until,
             shutdown: moment.shutdown,

@@ -9,7 +9,7 @@ use osmoda_core::{
 use osmoda_nix::profiles::Profiles;
 use osmoda_runtime::Runtime;
 
-use super::{Reconciler, agent::AgentState, journal::Journal};
+use super::{Reconciler, agent::AgentState, closure::Closure, journal::Journal};
 use crate::{
     api::types::{GenerationItem, GenerationList, GenerationStatus},
     error::chain,
@@ -93,6 +93,10 @@ fn item(
         active: active == Some(generation),
         desired: tried.is_some_and(|tried| Some(tried.digest) == desired),
         last_known_good: rollout.last_known_good() == Some(generation),
+        closure: state
+            .closures
+            .get(&generation.store_path)
+            .map(Closure::status),
     }
 }
 

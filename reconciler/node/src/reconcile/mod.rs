@@ -12,6 +12,8 @@
 mod accept;
 pub mod act;
 pub mod agent;
+mod build;
+mod closure;
 mod dependencies;
 mod desire;
 mod generations;
@@ -133,6 +135,12 @@ pub struct Reconciler<R, P, J> {
     under_way: JoinSet<Outcome>,
     who: BTreeMap<tokio::task::Id, (AgentName, Option<InvocationId>)>,
     resync: Option<Resync>,
+    /// Bundles being made; nothing waits for them.
+    builds: JoinSet<build::Built>,
+    build_permits: Arc<tokio::sync::Semaphore>,
+    /// Closures being hashed, one after the other.
+    closures: JoinSet<closure::Hashed>,
+    closure_permits: Arc<tokio::sync::Semaphore>,
 }
 
 /// A look at everything, and whom it found.
@@ -193,6 +201,10 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
             under_way: JoinSet::new(),
             who: BTreeMap::new(),
             resync: None,
+            builds: JoinSet::new(),
+            build_permits: Arc::new(tokio::sync::Semaphore::new(build::BUILDS_AT_ONCE)),
+            closures: JoinSet::new(),
+            closure_permits: Arc::new(tokio::sync::Semaphore::new(1)),
         };
         (this, handle)
     }
@@ -236,6 +248,8 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
             biased;
             Some(event) = self.events.recv() => self.accept_event(event),
             Some(ended) = self.under_way.join_next_with_id() => self.accept_ended(ended),
+            Some(built) = self.builds.join_next() => self.accept_built(built),
+            Some(hashed) = self.closures.join_next() => self.accept_hashed(hashed),
             Some(agent) = self.woken.recv() => self.mark(agent),
             Some(message) = self.inbox.recv() => self.accept(message),
             found = looked => {
@@ -365,6 +379,7 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
                 all_paused: self.all_paused.as_ref(),
                 shutdown,
                 fresh,
+                builds: self.profiles.may_build(),
             };
             if state.has_new_fault(&name, &seen, moment) {
                 seen.last_output = self.runtime.last_output(
@@ -384,6 +399,8 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
     async fn record(&mut self, plans: Vec<(AgentName, AgentPlan)>) -> Vec<Recorded<R::Prepared>> {
         let mut turn = std::mem::take(&mut self.turn);
         let mut steps = Vec::new();
+        let mut builds = Vec::new();
+        let mut proven = Vec::new();
         let mut roots = Vec::new();
         let mut shared = self.open_incidents(&plans);
         for (name, plan) in plans {
@@ -408,10 +425,15 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
                 turn.put(agent_key(&name), accept::encode(&state.memory));
             }
             let wake_at = plan.wake_at;
+            let mut last = first + plan.records.len();
             if let Some(step) = plan.step {
-                let intent = first + plan.records.len() - 1;
-                steps.push((name.clone(), step, intent));
+                last -= 1;
+                steps.push((name.clone(), step, last));
             }
+            if plan.build {
+                builds.push((name.clone(), last - 1));
+            }
+            proven.extend(closure::proven(&plan.records).map(|of| (name.clone(), of)));
             self.set_timer(&name, wake_at);
         }
         let begun: Vec<_> = (steps.iter())
@@ -428,6 +450,12 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
             if let Some(state) = self.agents.get_mut(&name) {
                 state.incident_root = reference(index);
             }
+        }
+        for (name, index) in builds {
+            self.begin_build(&name, reference(index));
+        }
+        for (name, generation) in proven {
+            self.hash_proven(&name, generation);
         }
         (steps.into_iter().zip(begun))
             .map(|((agent, step, index), begun)| Recorded {

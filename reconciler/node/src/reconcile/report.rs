@@ -95,6 +95,7 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
             all_paused: all_paused.as_ref(),
             shutdown: None,
             fresh: NO_DRAW,
+            builds: self.profiles.may_build(),
         };
         let mut assessment = assess(&state.view(name, &observed, moment));
         let spec = state.desire.present().map(|desired| &desired.agent.spec);
@@ -218,6 +219,7 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
                 all_paused: None,
                 shutdown: None,
                 fresh: NO_DRAW,
+                builds: self.profiles.may_build(),
             };
             describe_steps(&mut steps, name, &state.view(name, &observed, moment));
         }
@@ -243,6 +245,7 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
                 all_paused,
                 shutdown: None,
                 fresh: NO_DRAW,
+                builds: self.profiles.may_build(),
             };
             show(name, &state.view(name, &observed, moment));
         }

@@ -53,8 +53,9 @@ pub struct OpenIntent {
     pub incident: Option<String>,
 }
 
-/// The newest open intent of each agent among `entries` (oldest first).
-pub fn open_intents(entries: &[StoredEntry]) -> BTreeMap<AgentName, OpenIntent> {
+/// The newest open intent of each agent among `entries` (oldest first), and beside it that of a
+/// bundle being made.
+pub fn open_intents(entries: &[StoredEntry]) -> Vec<OpenIntent> {
     let mut open = BTreeMap::new();
     for StoredEntry { reference, entry } in entries {
         let Some(agent) = text(entry, "agent").and_then(|name| AgentName::new(name).ok()) else {
@@ -80,21 +81,18 @@ pub fn open_intents(entries: &[StoredEntry]) -> BTreeMap<AgentName, OpenIntent> 
                     to: serde_json::from_value(body["to"].clone()).ok(),
                     incident: text(entry, "incident").map(str::to_owned),
                 };
-                open.insert(agent, intent);
+                open.insert((agent, action == ActionKind::Build), intent);
             }
             Some("ActionSucceeded" | "ActionFailed" | "RollbackSucceeded" | "RollbackFailed") => {
                 let of = entry["causes"][0]["seq"].as_u64();
-                if open
-                    .get(&agent)
-                    .is_some_and(|intent| Some(intent.reference.seq) == of)
-                {
-                    open.remove(&agent);
-                }
+                open.retain(|(whose, _), intent: &mut OpenIntent| {
+                    *whose != agent || Some(intent.reference.seq) != of
+                });
             }
             _ => {}
         }
     }
-    open
+    open.into_values().collect()
 }
 
 fn text<'a>(value: &'a Value, key: &str) -> Option<&'a str> {
@@ -198,7 +196,8 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
     /// What was under way when the last daemon ended: found out now, and put on record.
     fn close_intents(&mut self, instances: &[Instance]) -> Result<(), String> {
         let tail = self.recorder.journal.tail(TAIL)?;
-        for (name, intent) in open_intents(&tail) {
+        for intent in open_intents(&tail) {
+            let name = intent.agent.clone();
             let Some(state) = self.agents.get_mut(&name) else {
                 continue;
             };
@@ -229,7 +228,7 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
                     let times = (self.clock.mono(), self.clock.wall());
                     close_switch(&mut state.memory, &intent, active, times)
                 }
-                ActionKind::Remove => vec![failed(&intent)],
+                ActionKind::Build | ActionKind::Remove => vec![failed(&intent)],
             };
             let records: Vec<_> = events
                 .into_iter()

@@ -108,7 +108,13 @@ impl Turn {
 }
 
 fn is_outcome(event: &Event) -> bool {
-    matches!(event, Event::ActionSucceeded(_) | Event::ActionFailed(_))
+    matches!(
+        event,
+        Event::ActionSucceeded(_)
+            | Event::ActionFailed(_)
+            | Event::RollbackSucceeded(_)
+            | Event::RollbackFailed(_)
+    )
 }
 
 fn is_effect(event: &Event) -> bool {

@@ -50,6 +50,15 @@ impl Ran {
         self
     }
 
+    /// It must say all of this on standard output.
+    #[track_caller]
+    pub fn telling(self, words: &[&str]) -> Self {
+        for word in words {
+            assert!(self.out.contains(word), "{word:?} is not in:\n{}", self.out);
+        }
+        self
+    }
+
     /// Standard output as JSON.
     #[track_caller]
     pub fn json(&self) -> Value {

@@ -104,6 +104,8 @@ impl Scene {
         }
         command.env("OSMODA_STATE_DIR", self.state());
         command.env("OSMODA_RUNTIME_DIR", self.run_dir());
+        // No test writes to the host's Nix store.
+        command.env("OSMODA_BUNDLES", "directory");
         command
     }
 

@@ -1,5 +1,6 @@
 //! Tables: a view in, the steps and records out.
 
+mod builds;
 mod detectors;
 mod properties;
 mod rollouts;
@@ -45,6 +46,7 @@ struct Case {
     observed: Observed,
     memory: Memory,
     all_paused: Option<Paused>,
+    bundle: Bundle,
     busy: Option<Busy>,
     hold_until: Option<Mono>,
     shutdown: Option<Shutdown>,
@@ -65,6 +67,7 @@ impl Case {
             },
             memory: Memory::default(),
             all_paused: None,
+            bundle: Bundle::Immediate,
             busy: None,
             hold_until: None,
             shutdown: None,
@@ -135,6 +138,7 @@ impl Case {
             all_paused: self.all_paused.as_ref(),
             spec_error: None,
             unmet: &self.unmet,
+            bundle: &self.bundle,
             busy: self.busy,
             hold_until: self.hold_until,
             shutdown: self.shutdown,

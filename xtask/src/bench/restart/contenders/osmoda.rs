@@ -29,7 +29,8 @@ impl Osmoda {
         let mut command = clean_command(self.program()?, &job.directory);
         command
             .env("OSMODA_STATE_DIR", job.directory.join("state"))
-            .env("OSMODA_RUNTIME_DIR", job.directory.join("run"));
+            .env("OSMODA_RUNTIME_DIR", job.directory.join("run"))
+            .env("OSMODA_BUNDLES", "directory");
         Ok(command)
     }
 }
