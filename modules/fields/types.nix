@@ -278,7 +278,7 @@ rec {
   eventKind = word [
     "NodeStarted" "NodeStopped" "SpecChanged" "SpecRejected" "Diff" "FailureDetected"
     "ActionIntended" "ActionSucceeded" "ActionFailed" "HealthVerified" "GenerationActivated"
-    "GenerationGood" "GenerationBad" "RollbackIntended" "RollbackSucceeded" "RollbackFailed"
+    "GenerationGood" "GenerationBad" "ClosureVerified" "RollbackIntended" "RollbackSucceeded" "RollbackFailed"
     "EscalationExhausted" "AlertQueued" "AlertDelivered" "AlertFailed" "OperatorCommand"
     "OutsideAction" "Paused" "Resumed" "Adopted" "RecordingDegraded" "ClockRegressed" "LogReset"
     "AnchorSucceeded" "AnchorFailed" "Pruned" "Redacted" "KeyRotated" "CheckpointSigned"
