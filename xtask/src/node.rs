@@ -75,6 +75,11 @@ impl Node {
         Ok(serde_json::from_slice(&output.stdout).ok())
     }
 
+    /// Has a command find this daemon, if it is an osmoda.
+    pub fn address(&self, command: &mut Command) {
+        address(command, &self.directory);
+    }
+
     /// Every entry, from the ledger's file.
     ///
     /// # Errors
@@ -163,6 +168,11 @@ fn log_of(directory: &Path) -> PathBuf {
 /// `osmoda` in its own places, whatever the surroundings choose by variable.
 fn command(osmoda: &Path, directory: &Path) -> Command {
     let mut command = Command::new(osmoda);
+    address(&mut command, directory);
+    command
+}
+
+fn address(command: &mut Command, directory: &Path) {
     command.current_dir(directory).stdin(Stdio::null());
     for (name, _) in std::env::vars_os() {
         if name.as_encoded_bytes().starts_with(b"OSMODA_") {
@@ -174,7 +184,6 @@ fn command(osmoda: &Path, directory: &Path) -> Command {
         .env("OSMODA_RUNTIME_DIR", directory.join("run"))
         // Nothing is left behind in the host's Nix store.
         .env("OSMODA_BUNDLES", "directory");
-    command
 }
 
 fn spawn(command: &mut Command, log: File) -> anyhow::Result<Child> {

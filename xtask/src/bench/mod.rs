@@ -2,9 +2,10 @@
 //!
 //! Each benchmark is a folder: [`restart`] is the one with other supervisors, [`ledger`] the one
 //! with the bare disk and the bare hash, [`rollback`] the one with nix-env; [`hang`] measures the
-//! stop of a silent agent, and [`idle`] what the daemon costs while nothing fails. Machines drift,
+//! stop of a silent agent, and [`idle`] what the daemon costs while nothing fails, [`cli`] how long answers take. Machines drift,
 //! so contenders take turns and ratios count, and every result says its settings and versions.
 
+mod cli;
 mod hang;
 mod idle;
 mod ledger;
@@ -32,6 +33,8 @@ enum Benchmark {
     Rollback(rollback::Args),
     /// From the deadline of a silent agent's heartbeat to its stop signal.
     Hang(hang::Args),
+    /// How long a person waits for an answer.
+    Cli(cli::Args),
     /// What the daemon costs while nothing fails: agents alone, and agents that are probed.
     Idle(idle::Args),
 }
@@ -46,6 +49,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         Benchmark::Ledger(args) => ledger::run(args),
         Benchmark::Rollback(args) => rollback::run(args),
         Benchmark::Hang(args) => hang::run(args),
+        Benchmark::Cli(args) => cli::run(args),
         Benchmark::Idle(args) => idle::run(args),
     }
 }

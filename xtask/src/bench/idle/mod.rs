@@ -159,7 +159,11 @@ fn measure(
     Ok((usage, probes))
 }
 
-fn until_ready(node: &Node, agents: usize) -> anyhow::Result<()> {
+/// Waits until this many agents are ready.
+///
+/// # Errors
+/// They are not, in reasonable time.
+pub fn until_ready(node: &Node, agents: usize) -> anyhow::Result<()> {
     node::until("all agents to be ready", || {
         let status = node.ask(&["status"])?.unwrap_or_default();
         let items = status["items"].as_array();
@@ -172,7 +176,7 @@ fn until_ready(node: &Node, agents: usize) -> anyhow::Result<()> {
 }
 
 /// One manifest for each agent, in one file; asked on this port once a second, if there is one.
-fn manifests(agent: &Path, agents: usize, port: Option<u16>) -> String {
+pub fn manifests(agent: &Path, agents: usize, port: Option<u16>) -> String {
     let probes = port.map_or_else(String::new, |port| {
         format!("  probes: {{liveness: {{httpGet: {{port: {port}}}, period: 1s}}}}\n")
     });
