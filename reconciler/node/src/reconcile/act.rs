@@ -47,9 +47,12 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
         let request = request(agent, action)?;
         let permits = Arc::clone(&self.start_permits);
         let permit = permits.try_acquire_owned().ok()?;
-        let check = self.check(request.generation.clone());
+        let generation = request.generation.clone();
+        // First what has a thread of its own, then what may be looked at in place.
+        let start = self.runtime.prepare(request);
+        let check = self.check(generation);
         Some(Begun {
-            start: self.runtime.prepare(request),
+            start,
             permit,
             check,
         })
