@@ -5,7 +5,8 @@
 //! off the others go on.
 //!
 //! Invariants: what is not known is neither ready nor at fault; a fault has passed its deadline
-//! or its threshold; while a dependency is not ready, silence and failing probes are no fault.
+//! or its threshold; while a dependency is not ready, silence and failing probes are no fault;
+//! an instance of a generation that was replaced is not held to the rules of the next one.
 
 use std::time::Duration;
 
@@ -154,7 +155,7 @@ pub fn judge(view: &View<'_>) -> Health {
         health: Health::default(),
     };
     judging.readiness();
-    if known {
+    if known && !view.is_replaced(instance) {
         judging.faults();
     }
     judging.health
@@ -241,6 +242,15 @@ impl Judging<'_> {
         let explained = !self.view.unmet.is_empty();
         let own = |fault: &Fault| !(explained && fault.kind.may_be_a_dependencys());
         self.health.fault = found.into_iter().flatten().find(own);
+        // Left running for a pause, perhaps; of use to nobody all the same.
+        if let Some(fault) = &self.health.fault
+            && fault.kind.may_be_a_dependencys()
+            && self.health.ready
+        {
+            let why = format!("it failed: {}", fault.kind.word());
+            (self.health.ready, self.health.ready_since) = (false, None);
+            self.health.waiting = Some(("Failed", why));
+        }
     }
 
     fn wake(&mut self, at: Mono) {
@@ -329,7 +339,12 @@ impl Judging<'_> {
             return None;
         }
         let limit = self.spec.rollout.progress_deadline.get();
-        let since = self.vitals.excused(self.instance.started_at);
+        // An adopted instance may have said it while no daemon was there to hear it.
+        let heard_since = match self.instance.adopted {
+            true => self.vitals.followed_since,
+            false => self.instance.started_at,
+        };
+        let since = self.vitals.excused(heard_since);
         let deadline = heartbeat.extended(since.after(limit));
         if self.view.now < deadline {
             self.wake(deadline);

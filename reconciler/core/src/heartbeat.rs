@@ -18,6 +18,10 @@ use crate::{
 pub const EXTENSION_MAX: Duration = Duration::from_secs(3600);
 /// Shortest heartbeat timeout an agent may ask for with WATCHDOG_USEC.
 pub const TIMEOUT_MIN: Duration = Duration::from_millis(10);
+/// An extension is news for the loop, which remembers it for later daemons, if it reaches further
+/// than the one before by this much. Those who extend their deadline all the time are heard all
+/// the same, and cost a record now and then.
+pub const EXTENSION_NOTED: Duration = Duration::from_secs(1);
 /// Most bytes kept of a STATUS=.
 pub const STATUS_MAX: usize = 512;
 
@@ -87,8 +91,8 @@ pub enum Silence {
 }
 
 impl Heartbeat {
-    /// Folds a notice in. Says whether a decision may follow from it: a beat or an extension
-    /// only moves a deadline away, and whoever waits for the old one looks again then.
+    /// Folds a notice in. Says whether a decision may follow from it, or is to be remembered: a
+    /// beat only moves a deadline away, and whoever waits for the old one looks again then.
     pub fn hear(&mut self, notice: &Notice, now: Mono) -> bool {
         let decisive = |heartbeat: &Self| {
             let Self {
@@ -100,9 +104,22 @@ impl Heartbeat {
             } = heartbeat;
             (*ready_at, *stopping_since, *triggered_at, *timeout)
         };
-        let before = decisive(self);
+        let before = (decisive(self), self.extended_until);
         self.fold(notice, now);
-        decisive(self) != before
+        let extended = match (before.1, self.extended_until) {
+            (Some(before), Some(until)) => until.since(before) > EXTENSION_NOTED,
+            (before, until) => before != until,
+        };
+        decisive(self) != before.0 || extended
+    }
+
+    /// Adds what was heard of the same instance before, perhaps by an earlier daemon. What it
+    /// has said since holds.
+    pub fn recall(&mut self, before: &Self) {
+        self.ready_at = self.ready_at.or(before.ready_at);
+        self.timeout = self.timeout.or(before.timeout);
+        self.extended_until = self.extended_until.max(before.extended_until);
+        self.stopping_since = self.stopping_since.or(before.stopping_since);
     }
 
     fn fold(&mut self, notice: &Notice, now: Mono) {
@@ -243,7 +260,16 @@ mod tests {
         let mut hear = |notice: Notice| heartbeat.hear(&notice, Mono(S));
         assert!(hear(Notice::Ready));
         assert!(!hear(Notice::Beat));
-        assert!(!hear(Notice::Extend(Duration::from_secs(1))));
+        assert!(hear(Notice::Extend(Duration::from_secs(1))));
+        assert!(
+            !hear(Notice::Extend(Duration::from_secs(2))),
+            "hardly further"
+        );
+        assert!(
+            hear(Notice::Extend(Duration::from_secs(4))),
+            "to be remembered"
+        );
+        assert!(!hear(Notice::Extend(Duration::from_secs(1))), "behind that");
         assert!(!hear(Notice::Status("busy".into())));
         assert!(hear(Notice::Timeout(Duration::from_secs(1))));
         assert!(!hear(Notice::Timeout(Duration::from_secs(1))));

@@ -3,14 +3,16 @@
 //! Durable: it is written in the same transaction as the entries that explain it. Everything
 //! that can be observed is observed and not remembered.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
     digest::Digest,
     health::FaultKind,
+    heartbeat::Heartbeat,
     observed::{Exit, Generation, InvocationId},
+    plan::micros,
     restart::RestartMemory,
     rollout::RolloutMemory,
     status::ConditionType,
@@ -34,6 +36,9 @@ pub struct Memory {
     /// The latest instance whose start is known to be complete: its startup probe and READY=1
     /// are not waited for again by a later daemon.
     pub started: Option<InvocationId>,
+    /// What the latest instance said of itself that later daemons judge it by: it says so only
+    /// once.
+    pub said: Option<Said>,
     /// The instance that is to be stopped for a fault that is on record.
     pub condemned: Option<Condemned>,
     /// Backoff and budget.
@@ -65,6 +70,47 @@ pub struct Memory {
 }
 
 pub use crate::status::ConditionStatus;
+
+/// What an instance said of itself on its notify socket that holds until it says otherwise.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Said {
+    /// Which.
+    pub invocation: InvocationId,
+    /// READY=1.
+    pub ready: bool,
+    /// WATCHDOG_USEC=, in microseconds; `u64::MAX` for none at all.
+    pub timeout_us: Option<u64>,
+    /// How far EXTEND_TIMEOUT_USEC= reaches.
+    pub extended_until: Option<Mono>,
+    /// When it said STOPPING=1.
+    pub stopping_since: Option<Mono>,
+}
+
+impl Said {
+    /// What of `heard` outlives the daemon that heard it; `None`: nothing.
+    pub fn of(invocation: InvocationId, heard: &Heartbeat) -> Option<Self> {
+        let said = Self {
+            invocation,
+            ready: heard.ready_at.is_some(),
+            timeout_us: heard.timeout.map(micros),
+            extended_until: heard.extended_until,
+            stopping_since: heard.stopping_since,
+        };
+        (said.heard(Mono(0)) != Heartbeat::default()).then_some(said)
+    }
+
+    /// The same, as a daemon knows it that begins to listen at `now`.
+    pub fn heard(&self, now: Mono) -> Heartbeat {
+        Heartbeat {
+            ready_at: self.ready.then_some(now),
+            timeout: self.timeout_us.map(Duration::from_micros),
+            extended_until: self.extended_until,
+            stopping_since: self.stopping_since,
+            ..Heartbeat::default()
+        }
+    }
+}
 
 /// An instance that failed while it ran.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -264,11 +264,19 @@ impl RolloutMemory {
     pub fn good_other_than(&self, active: Option<&Generation>) -> Option<&Generation> {
         let other = |t: &&Tried| active.is_none_or(|a| a.store_path != t.generation.store_path);
         let good = |t: &&Tried| t.verdict == Verdict::Good && !t.unusable;
-        // By the time of the verdict: what was proven last is what is known best.
-        let found = self.tried.iter().filter(other).filter(good);
-        found
-            .max_by_key(|t| (t.at, t.generation.number))
-            .map(|t| &t.generation)
+        // What was proven last is what is known best. By its age and not by the wall clock, which
+        // may have been set back since.
+        let age = |t: &&Tried| t.age.elapsed(Mono(u64::MAX));
+        let mut found = self.tried.iter().rev().filter(other).filter(good);
+        let first = found.next()?;
+        let youngest = found.fold(first, |youngest, t| {
+            if age(&t) < age(&youngest) {
+                t
+            } else {
+                youngest
+            }
+        });
+        Some(&youngest.generation)
     }
 
     /// The last known good generation, the active one included.
@@ -595,6 +603,18 @@ mod tests {
         memory.unusable(&generation(2), Some(&generation(4)));
         let back = memory.way_back(&rules, &generation(4), Some(digest(4)), Mono(0));
         assert_eq!(back, Ok(generation(1)));
+    }
+
+    #[test]
+    fn a_clock_that_was_set_back_does_not_change_which_one_is_the_last_known_good() {
+        let mut memory = proven(1..=2);
+        deploy(&mut memory, 3, Mono(3 * S));
+        memory.prove(&generation(3), Mono(3 * S), Wall(-3_600_000_000));
+        deploy(&mut memory, 4, Mono(4 * S));
+        let good = memory.good_other_than(Some(&generation(4)));
+        assert_eq!(good, Some(&generation(3)));
+        memory.rebooted(Mono(5 * S));
+        assert_eq!(memory.last_known_good(), Some(&generation(3)));
     }
 
     #[test]

@@ -16,6 +16,7 @@ use std::{
 use common::Native;
 use osmoda_core::{
     heartbeat::Heartbeat,
+    memory::Memory,
     name::AgentName,
     observed::Instance,
     spec::{Agent, AgentSpec, Stop},
@@ -97,7 +98,8 @@ impl Listening {
             spec: AgentSpec::new(vec!["x".to_owned()]),
             manifest: "".into(),
         };
-        self.detectors.follow(&Arc::new(agent), instance, false);
+        self.detectors
+            .follow(&Arc::new(agent), instance, &Memory::default());
     }
 
     fn heard(&self, instance: &Instance) -> Heartbeat {

@@ -12,7 +12,7 @@ use crate::{
         OutsideAction, RollbackIntended,
     },
     health::{Health, became_ready, can_be_verified, judge},
-    memory::{Condemned, Finished, Incident, LastExit, Memory},
+    memory::{Condemned, Finished, Incident, LastExit, Memory, Said},
     name::AgentName,
     observed::{Exit, ExitStatus, Instance, InstanceState, InvocationId, Observation},
     probe::ProbeState,
@@ -46,7 +46,8 @@ pub fn plan(view: &View<'_>) -> AgentPlan {
             drafting.rebuild();
         }
         drafting.wake(view.now.after(UNKNOWN_RETRY));
-        return drafting.done(None);
+        let step = drafting.decide_unread();
+        return drafting.done(step);
     };
     // It runs and yet its end is on record: one of the two is wrong, and acting on either could
     // go round in circles for ever.
@@ -64,6 +65,9 @@ pub fn plan(view: &View<'_>) -> AgentPlan {
     drafting.verify_recovery();
     drafting.judge_rollout(active.as_ref());
     drafting.record_difference();
+    if let Some(at) = drafting.health.wake_at {
+        drafting.wake(at);
+    }
     if view.paused().is_some() {
         return drafting.done(None);
     }
@@ -146,8 +150,9 @@ impl Drafting<'_, '_> {
             reason: reason.to_owned(),
             at: self.view.wall,
         });
+        let replaced = self.view.is_replaced(instance);
         let success = exit.status.is_success();
-        if success && policy != RestartPolicy::Always {
+        if success && policy != RestartPolicy::Always && !replaced {
             self.memory.finished = Some(Finished::Succeeded);
             self.completed(instance);
             return;
@@ -166,6 +171,13 @@ impl Drafting<'_, '_> {
             facts: self.last_words(),
             last_output: self.view.observed.last_output.clone(),
         };
+        if replaced {
+            // It was to be stopped. The generation that is active starts with a clean slate.
+            failure.restart_after_ms = self.view.unmet.is_empty().then_some(0);
+            self.failed(failure, exit.at, None);
+            self.failed = None;
+            return;
+        }
         if policy == RestartPolicy::Never {
             self.memory.finished = Some(Finished::Failed);
             self.failed(failure, exit.at, None);
@@ -206,13 +218,19 @@ impl Drafting<'_, '_> {
         self.failed(failure, now, decision);
     }
 
-    /// A start that is complete is remembered, so that a later daemon does not wait for it.
+    /// A start that is complete is remembered, so that a later daemon does not wait for it; and
+    /// so is what an instance says once and is judged by from then on.
     fn note_started(&mut self) {
         let (Some((instance, _)), Some(spec)) = (self.view.running(), self.view.rules()) else {
             return;
         };
         if self.health.started && can_be_verified(spec) {
             self.memory.started = Some(instance.invocation);
+        }
+        if let Some(vitals) = &self.view.observed.vitals
+            && let Some(said) = Said::of(instance.invocation, &vitals.heartbeat)
+        {
+            self.memory.said = Some(said);
         }
     }
 
@@ -438,7 +456,7 @@ impl Drafting<'_, '_> {
         let Some(incident) = self.memory.incident.clone() else {
             return;
         };
-        if !self.health.ready {
+        if !self.health.ready || self.health.fault.is_some() {
             return;
         }
         let proven_at = match can_be_verified(spec) {
@@ -495,6 +513,24 @@ impl Drafting<'_, '_> {
         }
     }
 
+    /// The generation that is active cannot be read: its bundle is gone or damaged, perhaps. A
+    /// new spec is deployed over it all the same; nothing is started or stopped for that.
+    fn decide_unread(&mut self) -> Option<Step> {
+        let desired = self.view.desired?;
+        let known = matches!(self.view.observed.instance, Observation::Known(_));
+        let new = self.memory.acted != Some(desired.digest);
+        let refused = self.memory.rollout.bad(desired.digest).is_some();
+        let held = self
+            .view
+            .hold_until
+            .is_some_and(|until| until > self.view.now);
+        let may = known && new && !refused && !held && self.view.paused().is_none();
+        may.then(|| Step {
+            action: self.activation(desired),
+            reason: "SpecChanged",
+        })
+    }
+
     fn decide_shutdown(&mut self, turn: Shutdown) -> Option<Step> {
         let (instance, _) = self.view.running().filter(|_| turn == Shutdown::Now)?;
         let stop = self
@@ -542,9 +578,6 @@ impl Drafting<'_, '_> {
         } else if self.memory.restart_requested {
             "OperatorRequest"
         } else {
-            if let Some(at) = self.health.wake_at {
-                self.wake(at);
-            }
             return None;
         };
         let stop = active.agent.spec.stop.clone();

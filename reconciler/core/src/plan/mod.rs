@@ -137,6 +137,15 @@ impl View<'_> {
         self.memory.paused.as_ref().or(self.all_paused)
     }
 
+    /// Whether another generation than the instance's is active: it is on its way out, and what
+    /// it does is nothing that the active one could be blamed for.
+    pub(crate) fn is_replaced(&self, instance: &Instance) -> bool {
+        match &self.observed.active {
+            Observation::Known(Some(active)) => active.generation != instance.generation,
+            Observation::Known(None) | Observation::Unknown(_) => false,
+        }
+    }
+
     /// The rules an ended instance is judged by: those of the generation that is active.
     pub(crate) fn rules(&self) -> Option<&AgentSpec> {
         match (&self.observed.active, self.desired) {

@@ -75,6 +75,32 @@ impl MemoryProfiles {
         true
     }
 
+    /// Deletes a generation that is not active, as a person with nix-env does. Gives whether
+    /// there was one.
+    pub fn delete_from_outside(&self, agent: &AgentName, number: u64) -> bool {
+        let mut state = self.state();
+        let entries = state.profiles.get_mut(agent);
+        let Some(entries) = entries.filter(|e| e.active != Some(number)) else {
+            return false;
+        };
+        entries.generations.remove(&number).is_some()
+    }
+
+    /// Deletes a bundle though a generation refers to it, as a garbage collection does that
+    /// knows of no root. Gives whether there was one.
+    pub fn lose(&self, generation: &Generation) -> bool {
+        let mut state = self.state();
+        state.bundles.remove(&generation.store_path).is_some()
+    }
+
+    /// Removes every damaged bundle, as the message about it asks a person to.
+    pub fn remove_damaged(&self) {
+        let whole = |path: &String, manifest: &mut String| {
+            path.starts_with(&format!("{BUNDLES}/{}-", Digest::of(manifest.as_bytes())))
+        };
+        self.state().bundles.retain(whole);
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -162,7 +162,8 @@ impl Board {
             .filter(|(known, _)| *known == invocation);
         let said = known.map(|(_, vitals)| vitals.heartbeat.clone());
         let said = said.or_else(|| early.map(|(_, said)| said));
-        let heartbeat = said.unwrap_or_else(|| vitals.heartbeat.clone());
+        let mut heartbeat = said.unwrap_or_else(|| vitals.heartbeat.clone());
+        heartbeat.recall(&vitals.heartbeat);
         let vitals = Vitals {
             heartbeat,
             ..vitals
@@ -235,6 +236,20 @@ mod tests {
 
     const FIRST: InvocationId = InvocationId([1; 16]);
     const NEXT: InvocationId = InvocationId([2; 16]);
+
+    #[test]
+    fn what_an_earlier_daemon_heard_is_kept_beside_what_is_said_before_it_is_followed() {
+        let (board, _woken) = Board::new();
+        hear(&board, FIRST, &Notice::Beat);
+        let mut vitals = Vitals::new(Mono(5));
+        vitals.heartbeat.ready_at = Some(Mono(5));
+        board.follow(&agent(), FIRST, vitals);
+        let heartbeat = board.vitals(&agent(), FIRST).unwrap().heartbeat;
+        assert_eq!(
+            (heartbeat.ready_at, heartbeat.last),
+            (Some(Mono(5)), Some(Mono(7)))
+        );
+    }
 
     #[test]
     fn what_an_instance_says_before_it_is_followed_is_not_lost() {

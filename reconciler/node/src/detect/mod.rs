@@ -19,6 +19,7 @@ use std::{collections::BTreeMap, future::Future, io, pin::Pin, sync::Arc, time::
 
 use osmoda_core::{
     health::Vitals,
+    memory::Memory,
     name::AgentName,
     observed::{Instance, InvocationId},
     probe::{Answer, ProbeKind, ProbeState},
@@ -106,9 +107,9 @@ impl Detectors {
         &self.board
     }
 
-    /// Follows an instance, unless it is being followed. `started`: its start was complete when
-    /// an earlier daemon saw it.
-    pub fn follow(&mut self, agent: &Arc<Agent>, instance: &Instance, started: bool) {
+    /// Follows an instance, unless it is being followed. `memory`: what is known of it from
+    /// before, perhaps by an earlier daemon.
+    pub fn follow(&mut self, agent: &Arc<Agent>, instance: &Instance, memory: &Memory) {
         let name = &agent.name;
         let invocation = instance.invocation;
         let known = self.tasks.get(name);
@@ -130,6 +131,7 @@ impl Detectors {
             clock: Arc::clone(&self.clock),
         };
         let probes = &agent.spec.probes;
+        let started = memory.started == Some(invocation);
         let gate = probes.gate().filter(|_| !started);
         let mut vitals = match self.board.vitals(name, invocation) {
             // Followed before, and excused: what it said stays true.
@@ -139,6 +141,10 @@ impl Detectors {
             },
             None => Vitals::new(followed_since),
         };
+        let said = memory.said.filter(|said| said.invocation == invocation);
+        if let Some(said) = said {
+            vitals.heartbeat.recall(&said.heard(now));
+        }
         vitals.startup = gate
             .as_ref()
             .map(|_| ProbeState::new(ProbeKind::Startup, now));

@@ -342,9 +342,10 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
             .filter(|instance| matches!(instance.state, InstanceState::Running { .. }));
         match (running, &seen.active) {
             (Some(instance), Observation::Known(Some(active))) => {
-                let memory = self.agents.get(name).map(|state| &state.memory);
-                let started = memory.is_some_and(|m| m.started == Some(instance.invocation));
-                self.detectors.follow(&active.agent, instance, started);
+                if let Some(state) = self.agents.get(name) {
+                    self.detectors
+                        .follow(&active.agent, instance, &state.memory);
+                }
                 seen.vitals = self.detectors.board().vitals(name, instance.invocation);
             }
             (Some(_), _) => {}

@@ -13,7 +13,7 @@ use crate::{
 
 const S: u64 = 1_000_000;
 
-fn notify(spec: &mut AgentSpec) {
+pub(super) fn notify(spec: &mut AgentSpec) {
     spec.heartbeat = Some(Heartbeat {
         source: HeartbeatSource::Notify,
         timeout: Period::secs(15),
@@ -40,7 +40,7 @@ fn unmet() -> Vec<Unmet> {
 
 impl Case {
     /// Running since `NOW - 1 s`, and followed since then.
-    fn followed(change: impl FnOnce(&mut AgentSpec)) -> Self {
+    pub(super) fn followed(change: impl FnOnce(&mut AgentSpec)) -> Self {
         let mut case = Self::running(change);
         case.observed.vitals = Some(Vitals::new(Mono(NOW.0 - S)));
         case
@@ -50,11 +50,11 @@ impl Case {
         self.observed.vitals.as_mut().unwrap()
     }
 
-    fn says(&mut self, notice: &Notice, at: Mono) {
+    pub(super) fn says(&mut self, notice: &Notice, at: Mono) {
         self.vitals().heartbeat.hear(notice, at);
     }
 
-    fn later(mut self, seconds: u64) -> Self {
+    pub(super) fn later(mut self, seconds: u64) -> Self {
         self.now = Mono(self.now.0 + seconds * S);
         self
     }
@@ -63,7 +63,7 @@ impl Case {
         self.plan().health.ready
     }
 
-    fn failure(&self) -> FailureDetected {
+    pub(super) fn failure(&self) -> FailureDetected {
         let records = self.plan().records;
         let failure = records.iter().find_map(|record| match &record.event {
             Event::FailureDetected(failure) => Some(failure.clone()),

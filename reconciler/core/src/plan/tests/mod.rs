@@ -2,6 +2,7 @@
 
 mod builds;
 mod detectors;
+mod handover;
 mod properties;
 mod rollouts;
 
@@ -309,7 +310,7 @@ fn a_profile_removed_by_a_person_is_deployed_again() {
 }
 
 #[test]
-fn nothing_is_done_on_unknown() {
+fn nothing_is_started_or_stopped_on_unknown() {
     for case in [
         Case::declared(default),
         Case::running(default),
@@ -334,7 +335,10 @@ fn nothing_is_done_on_unknown() {
             },
             ..unknown_instance
         };
-        assert_eq!(unknown_active.plan().step, None);
+        let step = unknown_active.plan().step;
+        let deployed = step.map(|step| step.action.kind());
+        let never_deployed = unknown_active.memory.acted.is_none();
+        assert_eq!(deployed, never_deployed.then_some(ActionKind::Activate));
     }
 }
 

@@ -28,7 +28,7 @@ fn notify(spec: &mut AgentSpec) {
 
 impl Case {
     /// Generation 1 is Good; generation 2, of a changed spec, is active since `NOW` and runs.
-    fn on_probation(change: impl Fn(&mut AgentSpec)) -> Self {
+    pub(super) fn on_probation(change: impl Fn(&mut AgentSpec)) -> Self {
         let mut case = Self::running(&change);
         let desired = agent("v2", change);
         let rollout = &mut case.memory.rollout;
