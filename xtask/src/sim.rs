@@ -50,6 +50,13 @@ pub fn command(seeds: u32) -> Command {
     command
 }
 
+/// The command that lets many agents live for a simulated day.
+pub fn day() -> Command {
+    let mut command = simulation();
+    command.args(["--run-ignored", "only", "a_day_of_many_agents"]);
+    command
+}
+
 fn replay(seed: u64) -> Command {
     let mut command = simulation();
     command.arg("--no-capture");

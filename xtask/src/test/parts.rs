@@ -122,6 +122,12 @@ pub fn simulation(context: &mut Context) -> anyhow::Result<Verdict> {
     passed(&format!("{MANY_SEEDS} seeds"))
 }
 
+pub fn day(context: &mut Context) -> anyhow::Result<Verdict> {
+    ensure_nextest(context)?;
+    run(context, &mut sim::day())?;
+    passed(&summary_of_nextest(context))
+}
+
 pub fn deny(context: &mut Context) -> anyhow::Result<Verdict> {
     if let Some(Building(mut child)) = context.deny.take() {
         let status = child.wait().context("waiting for cargo-deny's build")?;

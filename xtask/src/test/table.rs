@@ -104,6 +104,12 @@ pub const PARTS: &[Part] = &[
         run: parts::simulation,
     },
     Part {
+        name: "day",
+        about: "24 simulated hours of 20 agents: no task and no memory is left behind",
+        when: When::Asked("it takes minutes"),
+        run: parts::day,
+    },
+    Part {
         name: "programs",
         about: "redis, nginx, PostgreSQL, sdnotify and an MCP server, killed and frozen",
         when: When::Asked("they are installed by name"),

@@ -1,7 +1,7 @@
 //! A clock that follows tokio's, which a test can pause.
 
 use std::{
-    sync::atomic::{AtomicI64, Ordering},
+    sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering},
     time::Duration,
 };
 
@@ -14,12 +14,21 @@ const WALL_AT_START: i64 = 1_767_225_600_000_000;
 /// Time since boot at which every test begins: not zero, so that a forgotten addition shows.
 const MONO_AT_START: Mono = Mono(1_000_000_000);
 
-/// Follows `tokio::time`; the wall clock can be set by hand on top.
+/// Time since boot when a machine that was booted again has come up.
+const BOOT_TAKES: Mono = Mono(5_000_000);
+
+/// Most boots that have an id of their own.
+const BOOTS_MAX: usize = 256;
+
+/// Follows `tokio::time`; the wall clock can be set by hand on top, and the machine be booted.
 #[derive(Debug)]
 pub struct PausedClock {
     began: Instant,
     wall_offset: AtomicI64,
-    boot_id: String,
+    boots: Vec<String>,
+    boot: AtomicUsize,
+    /// When this boot began, in microseconds since `began`.
+    booted_at: AtomicU64,
 }
 
 impl PausedClock {
@@ -28,7 +37,22 @@ impl PausedClock {
         Self {
             began: Instant::now(),
             wall_offset: AtomicI64::new(0),
-            boot_id: "00000000-0000-4000-8000-000000000001".to_owned(),
+            boots: (1..=BOOTS_MAX)
+                .map(|n| format!("00000000-0000-4000-8000-{n:012}"))
+                .collect(),
+            boot: AtomicUsize::new(0),
+            booted_at: AtomicU64::new(0),
+        }
+    }
+
+    /// The machine is booted: another boot id, and time since boot begins anew. At most
+    /// [`BOOTS_MAX`] times; after that it stays in the last boot.
+    pub fn reboot(&self) {
+        let next = self.boot.load(Ordering::Relaxed) + 1;
+        if next < self.boots.len() {
+            self.boot.store(next, Ordering::Relaxed);
+            let now = u64::try_from(self.elapsed().as_micros()).unwrap_or(u64::MAX);
+            self.booted_at.store(now, Ordering::Relaxed);
         }
     }
 
@@ -50,7 +74,12 @@ impl Default for PausedClock {
 
 impl Clock for PausedClock {
     fn mono(&self) -> Mono {
-        MONO_AT_START.after(self.elapsed())
+        let booted_at = Duration::from_micros(self.booted_at.load(Ordering::Relaxed));
+        let first = match self.boot.load(Ordering::Relaxed) {
+            0 => MONO_AT_START,
+            _ => BOOT_TAKES,
+        };
+        first.after(self.elapsed().saturating_sub(booted_at))
     }
 
     fn wall(&self) -> Wall {
@@ -60,7 +89,7 @@ impl Clock for PausedClock {
     }
 
     fn boot_id(&self) -> &str {
-        &self.boot_id
+        &self.boots[self.boot.load(Ordering::Relaxed)]
     }
 }
 
@@ -77,5 +106,18 @@ mod tests {
         clock.jump_wall(-5_000_000);
         assert_eq!(clock.wall(), Wall(wall.0 - 2_000_000));
         assert_eq!(clock.mono().since(mono), Duration::from_secs(3));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_reboot_begins_time_anew_under_another_id_and_moves_no_wall_clock() {
+        let clock = PausedClock::new();
+        tokio::time::advance(Duration::from_secs(100)).await;
+        let (id, wall) = (clock.boot_id().to_owned(), clock.wall());
+        clock.reboot();
+        assert_ne!(clock.boot_id(), id);
+        assert_eq!(clock.mono(), BOOT_TAKES);
+        assert_eq!(clock.wall(), wall);
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert_eq!(clock.mono().since(BOOT_TAKES), Duration::from_secs(1));
     }
 }

@@ -4,16 +4,19 @@
 //! [`FakeRuntime`], one daemon's view of it; dropping that and taking another is a restart of the
 //! daemon, and what still runs is then adopted. Agents do what their command says, in the words
 //! of `osmoda-test-agent` ([`script`]). Faults ([`fault`]) are ordered per agent and used up in
-//! order.
+//! order; how an agent behaves towards its detectors ([`conduct`]) lasts until the next order.
 //!
 //! Invariant: the world counts what really lives, whatever a daemon believes;
 //! [`World::assert_single_instances`] holds it against the first rule of every runtime.
 
 pub mod clock;
+pub mod conduct;
 pub mod fault;
+pub mod health;
 mod messages;
 pub mod script;
 mod senses;
+mod voice;
 mod world;
 
 use std::{collections::BTreeMap, io, sync::Arc, time::Duration};
@@ -87,7 +90,12 @@ impl PreparedStart for FakeStart {
         let script = Script::of(&request.spec.command);
         let ending = script.ending;
         let invocation = request.invocation;
+        let spec = Arc::clone(&request.spec);
         let born = world.give_birth(request, script);
+        if let Some(rules) = voice::rules(&spec) {
+            let speaking = voice::speak(world.clone(), agent.clone(), invocation, rules);
+            tokio::spawn(speaking);
+        }
         if let Ending::After(time, status) = ending {
             let world = world.clone();
             let agent = agent.clone();

@@ -1,7 +1,9 @@
 //! What a fake agent does: the part of `osmoda-test-agent`'s vocabulary that needs no process.
 //!
 //! A path that begins with `/nonexistent` does not exist, everything else does. Unknown actions
-//! do nothing, so any command is an agent that runs until it is stopped.
+//! do nothing, so any command is an agent that runs until it is stopped. Two words are the
+//! fake's own, for programs that are bad and do not end: `ill-after MS` (every probe fails from
+//! then on, and it is silent) and `never-ready`.
 
 use std::{io, time::Duration};
 
@@ -25,6 +27,10 @@ pub(super) struct Script {
     pub ignores_term: bool,
     /// Exit code that SIGTERM is answered with; by default the signal ends it.
     pub code_on_term: Option<i32>,
+    /// How long after its start it falls ill.
+    pub ill_after: Option<Duration>,
+    /// It never says READY=1, and its startup and readiness probes fail.
+    pub never_ready: bool,
     pub ending: Ending,
 }
 
@@ -35,6 +41,8 @@ impl Script {
             prints: Vec::new(),
             ignores_term: false,
             code_on_term: None,
+            ill_after: None,
+            never_ready: false,
             ending: Ending::Never,
         };
         let words: Vec<&str> = command.iter().skip(1).map(String::as_str).collect();
@@ -46,6 +54,10 @@ impl Script {
                         .extend(lines.iter().map(|line| (*line).to_owned()));
                 }
                 ["ignore-term"] => script.ignores_term = true,
+                ["ill-after", millis] => {
+                    script.ill_after = millis.parse().ok().map(Duration::from_millis);
+                }
+                ["never-ready"] => script.never_ready = true,
                 ["exit-on-term", code] => {
                     script.prints.push("waiting".to_owned());
                     script.code_on_term = code.parse().ok();

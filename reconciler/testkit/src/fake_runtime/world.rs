@@ -11,14 +11,17 @@ use osmoda_core::{
     name::AgentName,
     observed::{Exit, ExitStatus, Instance, InstanceState, InvocationId},
     resources::Usage,
-    spec::Signal,
+    spec::{AgentSpec, Signal},
     time::{Clock, Mono},
 };
+use osmoda_node::detect::board::Board;
 use osmoda_runtime::{RuntimeEvent, StartRequest};
 use tokio::sync::{mpsc, watch};
 
 use super::{
+    conduct::{Conduct, Using},
     fault::{EventFault, StartFault, StopFault},
+    health::Pulse,
     messages::Patience,
     script::Script,
 };
@@ -38,14 +41,15 @@ struct Inner {
     agents: BTreeMap<AgentName, Agent>,
     observe_faults: VecDeque<String>,
     subscriber: Option<mpsc::UnboundedSender<RuntimeEvent>>,
+    board: Option<Board>,
     serial: u64,
 }
 
 #[derive(Default)]
-struct Agent {
+pub(super) struct Agent {
     gate: Arc<tokio::sync::Mutex<()>>,
     /// What a runtime knows of it.
-    latest: Option<Life>,
+    pub(super) latest: Option<Life>,
     /// What really lives, known or not.
     alive: BTreeSet<InvocationId>,
     most_alive: usize,
@@ -55,13 +59,26 @@ struct Agent {
     stop_faults: VecDeque<StopFault>,
     event_faults: VecDeque<EventFault>,
     unknown: Option<String>,
-    usage: Usage,
+    /// How it behaves, and since when.
+    pub(super) conduct: (Conduct, Mono),
+    pub(super) last_served: Option<Mono>,
+    /// When news of its end was last withheld.
+    pub(super) withheld_at: Option<Mono>,
 }
 
-struct Life {
+pub(super) struct Life {
     serial: u64,
-    instance: Instance,
-    script: Script,
+    pub(super) instance: Instance,
+    pub(super) spec: Arc<AgentSpec>,
+    pub(super) script: Script,
+    /// How it behaves unlike its agent's other instances, and since when.
+    pub(super) conduct: Option<(Conduct, Mono)>,
+    pub(super) pulse: Pulse,
+    pub(super) pulse_before: Pulse,
+    pub(super) heard_at: Mono,
+    pub(super) failures: [u32; 3],
+    /// Questions that were answered well once.
+    pub(super) passed: [bool; 3],
     ended: watch::Sender<Option<Exit>>,
     patience: Patience,
 }
@@ -79,7 +96,19 @@ impl World {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn with<T>(&self, agent: &AgentName, act: impl FnOnce(&mut Agent) -> T) -> T {
+    pub(super) fn clock(&self) -> &dyn Clock {
+        &*self.clock
+    }
+
+    pub(super) fn board(&self) -> Option<Board> {
+        self.inner().board.clone()
+    }
+
+    pub(super) fn set_board(&self, board: Option<Board>) {
+        self.inner().board = board;
+    }
+
+    pub(super) fn with<T>(&self, agent: &AgentName, act: impl FnOnce(&mut Agent) -> T) -> T {
         act(self.inner().agents.entry(agent.clone()).or_default())
     }
 
@@ -123,7 +152,8 @@ impl World {
 
     /// From now on the agent's process tree uses this much.
     pub fn set_usage(&self, agent: &AgentName, usage: Usage) {
-        self.with(agent, |agent| agent.usage = usage);
+        let using = Using::Fixed(usage);
+        self.with(agent, |agent| agent.conduct.0.using = using);
     }
 
     /// What the tree of this instance uses, if it lives.
@@ -132,8 +162,13 @@ impl World {
         agent: &AgentName,
         invocation: InvocationId,
     ) -> io::Result<Usage> {
+        let now = self.clock.mono();
         let living = self.with(agent, |agent| {
-            agent.alive.contains(&invocation).then_some(agent.usage)
+            let life = agent
+                .running()
+                .filter(|life| life.instance.invocation == invocation)?;
+            let (conduct, since) = agent.conduct_of(life);
+            Some(conduct.using.after(now.since(since)))
         });
         living.ok_or_else(|| io::ErrorKind::NotFound.into())
     }
@@ -147,6 +182,23 @@ impl World {
             agent.stop_faults.clear();
             agent.event_faults.clear();
             agent.unknown = None;
+        }
+    }
+
+    /// The machine loses its power: nothing lives, and nobody remembers that anything did.
+    pub fn reboot(&self) {
+        let now = self.clock.mono();
+        let mut inner = self.inner();
+        inner.board = None;
+        inner.subscriber = None;
+        for agent in inner.agents.values_mut() {
+            agent.note_service(now);
+            agent.alive.clear();
+            agent.latest = None;
+            agent.gate = Arc::default();
+            // These were times of the boot that has ended.
+            agent.conduct.1 = Mono(0);
+            (agent.last_served, agent.withheld_at) = (None, None);
         }
     }
 
@@ -198,6 +250,7 @@ impl World {
     pub(super) fn next_serial(&self) -> u64 {
         let mut inner = self.inner();
         inner.subscriber = None;
+        inner.board = None;
         inner.serial
     }
 
@@ -253,7 +306,14 @@ impl World {
         agent.latest = Some(Life {
             serial,
             instance: instance.clone(),
+            spec: request.spec,
             script,
+            conduct: None,
+            pulse: Pulse::default(),
+            pulse_before: Pulse::default(),
+            heard_at: started_at,
+            failures: [0; 3],
+            passed: [false; 3],
             ended: watch::Sender::new(None),
             patience: watch::Sender::new(None),
         });
@@ -268,6 +328,7 @@ impl World {
             oom_killed: false,
         };
         let fault = self.with(name, |agent| {
+            agent.note_service(exit.at);
             if !agent.alive.remove(&invocation) {
                 return None;
             }
@@ -275,7 +336,11 @@ impl World {
                 life.instance.state = InstanceState::Exited(exit.clone());
                 life.ended.send_replace(Some(exit));
             }
-            Some(agent.event_faults.pop_front())
+            let fault = agent.event_faults.pop_front();
+            if matches!(fault, Some(EventFault::Lost | EventFault::Late(_))) {
+                agent.withheld_at = Some(self.clock.mono());
+            }
+            Some(fault)
         });
         if let Some(fault) = fault {
             self.spread_news(name, fault);
@@ -405,12 +470,12 @@ impl World {
 }
 
 impl Agent {
-    fn running(&self) -> Option<&Life> {
+    pub(super) fn running(&self) -> Option<&Life> {
         let life = self.latest.as_ref()?;
         matches!(life.instance.state, InstanceState::Running { .. }).then_some(life)
     }
 
-    fn life(&mut self, invocation: InvocationId) -> Option<&mut Life> {
+    pub(super) fn life(&mut self, invocation: InvocationId) -> Option<&mut Life> {
         self.latest
             .as_mut()
             .filter(|life| life.instance.invocation == invocation)

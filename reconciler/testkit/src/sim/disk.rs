@@ -1,4 +1,5 @@
-//! The real store, in memory, behind a disk that can fail and a daemon that can die.
+//! The real store, in memory, behind a disk that can fail and a daemon that can die. Whatever
+//! becomes durable is shown to the monitor at once.
 
 use std::{
     collections::BTreeMap,
@@ -7,7 +8,13 @@ use std::{
 };
 
 use osmoda_ledger::{Appended, Commit, CommitError, EntryRef, Head, Record, Store};
-use osmoda_node::reconcile::journal::{Journal, StoredEntry};
+use osmoda_node::reconcile::{
+    journal::{Journal, StoredEntry},
+    recorder::RETRY,
+};
+use tokio::time::Instant;
+
+use super::monitor::Monitor;
 
 /// Simulated duration of a durable append: long enough that things happen meanwhile.
 const APPEND: Duration = Duration::from_micros(200);
@@ -17,38 +24,43 @@ const APPEND: Duration = Duration::from_micros(200);
 pub struct Disk {
     /// Negative control: acknowledges first and writes later.
     premature: bool,
+    monitor: Monitor,
     inner: Arc<Mutex<Inner>>,
 }
 
 struct Inner {
     store: Store,
     full: bool,
-    was_full: bool,
+    /// When an append failed last.
+    failed_at: Option<Instant>,
 }
 
 impl Disk {
     /// A disk that holds `store`.
-    pub fn new(store: Store, premature: bool) -> Self {
+    pub fn new(store: Store, monitor: Monitor, premature: bool) -> Self {
         Self {
             premature,
+            monitor,
             inner: Arc::new(Mutex::new(Inner {
                 store,
                 full: false,
-                was_full: false,
+                failed_at: None,
             })),
         }
     }
 
     /// From now on appends fail, or work again.
     pub fn set_full(&self, full: bool) {
-        let mut inner = self.lock();
-        inner.full = full;
-        inner.was_full |= full;
+        self.lock().full = full;
+        if full {
+            self.monitor.degrade();
+        }
     }
 
-    /// Whether any append may have failed so far.
-    pub fn is_or_was_full(&self) -> bool {
-        self.lock().was_full
+    /// Whether the daemon may hold entries that are not written yet.
+    pub fn holds_back(&self) -> bool {
+        let failed_at = self.lock().failed_at;
+        failed_at.is_some_and(|at| at.elapsed() <= 2 * RETRY)
     }
 
     /// Every entry from `from` on.
@@ -78,9 +90,15 @@ impl Disk {
     fn write(&self, commit: Commit) -> Result<Vec<Appended>, CommitError> {
         let mut inner = self.lock();
         if inner.full {
+            inner.failed_at = Some(Instant::now());
             return Err(CommitError::Full(Arc::new(disk_full())));
         }
+        let from = inner.store.head().size;
         let mut appended = inner.store.commit(&[commit])?;
+        drop(inner);
+        for stored in self.entries(from) {
+            self.monitor.see(&stored.entry);
+        }
         Ok(appended.pop().unwrap_or_default())
     }
 

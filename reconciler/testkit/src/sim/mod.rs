@@ -1,44 +1,50 @@
 //! The deterministic simulator: the real loop, the real store, a fake world, and bad luck.
 //!
-//! A seed decides everything that happens: crashes, lost and late news, starts and stops that
-//! hang or fail, a runtime that cannot be asked, a full disk, clocks that jump, people who
-//! change specs and profiles, and daemons that die at any await of the loop. Time is tokio's
-//! paused clock, so hours pass in milliseconds and the same seed gives the same run.
+//! A seed decides everything that happens: what its agents are like and who depends on whom,
+//! crashes, hangs, leaks, probes that fail, flap or get stuck, deploys that are good or bad in
+//! every way, lost and late news, starts and stops that hang or fail, a runtime that cannot be
+//! asked, a full disk, clocks that jump, reboots, people who change specs and profiles, and
+//! daemons that die at any await of the loop. Time is tokio's paused clock, so hours pass in
+//! milliseconds and the same seed gives the same run.
 //!
-//! After every step [`invariants`] are checked; when the faults have ended the world must
-//! converge within a bounded time. Where to start: [`run`].
+//! Every entry and every act is held against the truth when it happens ([`monitor`]), the state
+//! of the world after every step ([`invariants`]); when the faults have ended the world must
+//! converge within a bounded time ([`ending`]). Where to start: [`run`].
 
 #![expect(
     clippy::expect_used,
     reason = "what cannot be set up here is a bug of the simulator, and nobody's input"
 )]
 
+mod ailments;
+mod blueprint;
+pub mod day;
+pub mod deaths;
+mod deploys;
 pub mod disk;
+mod ending;
 mod invariants;
+pub mod monitor;
 pub mod sabotage;
 mod steps;
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
-use osmoda_core::{
-    name::AgentName,
-    observed::InvocationId,
-    spec::{Agent, AgentSpec, RestartPolicy},
-    time::Clock,
-    units::Period,
-};
+use osmoda_core::{name::AgentName, observed::InvocationId, time::Clock};
 use osmoda_ledger::{IdSource, OpenOptions, Store, ids::uuid_v7_from};
 use osmoda_nix::profiles::MemoryProfiles;
 use osmoda_node::{
     handle::Handle,
     reconcile::{Edges, NodeFacts, Reconciler, act::Offload},
-    specs::{Loaded, LoadedAgent, load_manifest},
+    specs::{Loaded, LoadedAgent},
 };
 use tokio::task::JoinHandle;
 
 use self::{
+    blueprint::{Blueprint, Declaration},
     disk::Disk,
-    sabotage::{Sabotage, Sabotaged},
+    monitor::Monitor,
+    sabotage::{Sabotage, profiles::WatchedProfiles, runtime::WatchedRuntime},
 };
 use crate::fake_runtime::{World, clock::PausedClock};
 
@@ -46,13 +52,13 @@ use crate::fake_runtime::{World, clock::PausedClock};
 const STEPS: usize = 80;
 /// Agents that a run plays with.
 const AGENTS: [&str; 4] = ["alpha", "beta", "gamma", "delta"];
-/// Simulated time in which the world must converge once the faults have ended: the longest
-/// backoff of the specs below, a resync, and the longest hang that is ordered, with room.
-const CONVERGE_WITHIN: Duration = Duration::from_secs(300);
+
+/// Entries shown with a violation.
+const ENTRIES_SHOWN: u64 = 40;
 
 /// A broken promise: the seed, the step, and what is wrong.
 #[derive(Debug, thiserror::Error)]
-#[error("seed {seed}, step {step}: {what}\n{history}")]
+#[error("seed {seed}, step {step}: {what}\n{history}\n{entries}")]
 pub struct Violation {
     /// Replays the run.
     pub seed: u64,
@@ -62,6 +68,8 @@ pub struct Violation {
     pub what: String,
     /// Every step so far.
     pub history: String,
+    /// The last entries, one a line.
+    pub entries: String,
 }
 
 /// What a run was made of, so that a test can see that something happened.
@@ -73,6 +81,26 @@ pub struct Summary {
     pub starts: u64,
     /// Daemons that died.
     pub deaths: u64,
+    /// Faults that detectors found: instances that ran and were not well.
+    pub faults: u64,
+    /// Failures that were put down to a dependency.
+    pub effects: u64,
+    /// Generations that were proven.
+    pub proven: u64,
+    /// Generations that the loop went back from by itself.
+    pub rollbacks: u64,
+}
+
+impl std::ops::AddAssign for Summary {
+    fn add_assign(&mut self, other: Self) {
+        self.entries += other.entries;
+        self.starts += other.starts;
+        self.deaths += other.deaths;
+        self.faults += other.faults;
+        self.effects += other.effects;
+        self.proven += other.proven;
+        self.rollbacks += other.rollbacks;
+    }
 }
 
 /// Runs one seed.
@@ -88,36 +116,39 @@ pub fn run(seed: u64) -> Result<Summary, Box<Violation>> {
 /// # Errors
 /// The first [`Violation`], which is what is hoped for.
 pub fn run_with(seed: u64, sabotage: Sabotage) -> Result<Summary, Box<Violation>> {
-    let scheduler = tokio::runtime::Builder::new_current_thread()
+    scheduler().block_on(async {
+        let mut simulation = Simulation::new(seed, sabotage, &AGENTS);
+        let played = simulation.play().await;
+        played.map_err(|what| simulation.violation(what))
+    })
+}
+
+/// Time stands still while anybody has something to do.
+fn scheduler() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .start_paused(true)
         .build()
-        .expect("a scheduler without I/O needs nothing of the system");
-    scheduler.block_on(async {
-        let mut simulation = Simulation::new(seed, sabotage);
-        simulation.play().await.map_err(|what| {
-            Box::new(Violation {
-                seed,
-                step: simulation.step,
-                what,
-                history: simulation.history.join("\n"),
-            })
-        })
-    })
+        .expect("a scheduler without I/O needs nothing of the system")
 }
 
 /// Everything of one run.
 struct Simulation {
     seed: u64,
     random: fastrand::Rng,
+    names: Vec<AgentName>,
+    blueprint: Blueprint,
     clock: Arc<PausedClock>,
     world: World,
     disk: Disk,
     profiles: Arc<MemoryProfiles>,
+    monitor: Monitor,
     sabotage: Sabotage,
-    desired: BTreeMap<AgentName, Arc<Agent>>,
+    desired: BTreeMap<AgentName, Declaration>,
+    /// Everything that was ever declared.
+    past: BTreeMap<AgentName, Vec<Declaration>>,
     daemon: Option<Daemon>,
-    checked: invariants::Checked,
+    verified: invariants::Verified,
     versions: u64,
     deaths: u64,
     step: usize,
@@ -130,22 +161,31 @@ struct Daemon {
 }
 
 impl Simulation {
-    fn new(seed: u64, sabotage: Sabotage) -> Self {
+    fn new(seed: u64, sabotage: Sabotage, names: &[&str]) -> Self {
         let mut random = fastrand::Rng::with_seed(seed);
+        let names: Vec<_> = names.iter().copied().map(name).collect();
         let clock = Arc::new(PausedClock::new());
         let mut options = OpenOptions::new("sim", Arc::clone(&clock) as Arc<dyn Clock>);
         options.ids = Box::new(SeededIds(random.fork()));
         let store = Store::in_memory(options).expect("a store in memory opens");
+        let world = World::new(Arc::clone(&clock) as Arc<dyn Clock>);
+        let profiles = Arc::new(MemoryProfiles::new());
+        let monitor = Monitor::new(world.clone(), Arc::clone(&profiles), Arc::clone(&clock));
+        let premature = sabotage == Sabotage::ActsBeforeIntent;
         Self {
             seed,
-            world: World::new(Arc::clone(&clock) as Arc<dyn Clock>),
+            blueprint: Blueprint::draw(&names, &mut random),
+            names,
+            disk: Disk::new(store, monitor.clone(), premature),
+            world,
             clock,
-            disk: Disk::new(store, sabotage == Sabotage::ActsBeforeIntent),
-            profiles: Arc::new(MemoryProfiles::new()),
+            profiles,
+            monitor,
             sabotage,
             desired: BTreeMap::new(),
+            past: BTreeMap::new(),
             daemon: None,
-            checked: invariants::Checked::default(),
+            verified: invariants::Verified::default(),
             versions: 0,
             deaths: 0,
             step: 0,
@@ -162,26 +202,73 @@ impl Simulation {
             self.check()?;
         }
         self.step = STEPS;
-        self.end_faults().await?;
-        self.converge().await?;
-        let names = AGENTS.map(name);
-        Ok(Summary {
-            entries: self.disk.head().size,
-            starts: names.iter().map(|agent| self.world.starts(agent)).sum(),
-            deaths: self.deaths,
+        self.end().await?;
+        Ok(self.summary())
+    }
+
+    fn violation(&self, what: String) -> Box<Violation> {
+        Box::new(Violation {
+            seed: self.seed,
+            step: self.step,
+            what,
+            history: self.history.join("\n"),
+            entries: self.last_entries(),
         })
+    }
+
+    fn last_entries(&self) -> String {
+        let size = self.disk.head().size;
+        let last = self.disk.entries(size.saturating_sub(ENTRIES_SHOWN));
+        let lines = last.iter().map(|stored| {
+            let entry = &stored.entry;
+            let word = |field: &str| entry[field].as_str().unwrap_or("-").to_owned();
+            let (mono, agent, kind) = (word("mono"), word("agent"), word("kind"));
+            format!("{:6} {mono} {agent} {kind} {}", entry["seq"], entry["body"])
+        });
+        lines.collect::<Vec<_>>().join("\n")
+    }
+
+    fn summary(&self) -> Summary {
+        let mut summary = Summary {
+            entries: self.disk.head().size,
+            starts: self
+                .names
+                .iter()
+                .map(|agent| self.world.starts(agent))
+                .sum(),
+            deaths: self.deaths,
+            ..Summary::default()
+        };
+        for stored in self.disk.entries(0) {
+            let (kind, body) = (&stored.entry["kind"], &stored.entry["body"]);
+            match kind.as_str() {
+                Some("FailureDetected") if !body["becauseOf"].is_null() => summary.effects += 1,
+                Some("FailureDetected") if body["exit"].is_null() => summary.faults += 1,
+                Some("GenerationGood") => summary.proven += 1,
+                Some("RollbackIntended") if body["reason"] != "OperatorRequest" => {
+                    summary.rollbacks += 1;
+                }
+                _ => {}
+            }
+        }
+        summary
     }
 
     /// A new daemon, as after a restart by the service manager.
     async fn start_daemon(&mut self) -> Result<(), String> {
         let mut random = self.random.fork();
         let edges = Edges {
-            runtime: Arc::new(Sabotaged {
+            runtime: Arc::new(WatchedRuntime {
                 honest: self.world.daemon(),
                 world: self.world.clone(),
+                monitor: self.monitor.clone(),
                 how: self.sabotage,
             }),
-            profiles: Arc::clone(&self.profiles),
+            profiles: Arc::new(WatchedProfiles {
+                honest: Arc::clone(&self.profiles),
+                monitor: self.monitor.clone(),
+                how: self.sabotage,
+            }),
             journal: self.disk.clone(),
             senses: Arc::new(self.world.clone()),
             clock: Arc::clone(&self.clock) as Arc<dyn Clock>,
@@ -196,11 +283,13 @@ impl Simulation {
             specs: "specs".into(),
         };
         let (mut reconciler, handle) = Reconciler::new(edges, facts);
+        self.monitor.disturb(None);
         // A runtime that cannot be asked keeps the daemon from starting; its manager tries again.
         while let Err(why) = reconciler.restore().await {
             self.history.push(format!("      restore failed: {why}"));
             self.world.end_faults();
         }
+        self.world.listen(Some(reconciler.board().clone()));
         let task = tokio::spawn(reconciler.run());
         handle
             .specs(Ok(Arc::new(self.loaded())))
@@ -213,17 +302,35 @@ impl Simulation {
     /// The daemon dies between any two awaits.
     async fn kill_daemon(&mut self) {
         if let Some(daemon) = self.daemon.take() {
+            if self.disk.holds_back() {
+                self.monitor.forget();
+            }
             daemon.task.abort();
             // Aborted or ended: either way it is gone, and with it everything it was doing.
             let _ = daemon.task.await;
+            self.world.listen(None);
             self.deaths += 1;
         }
     }
 
+    /// The machine loses its power and comes back after `pause`.
+    async fn reboot(&mut self, pause: Duration) -> Result<(), String> {
+        self.kill_daemon().await;
+        self.world.reboot();
+        self.clock.reboot();
+        self.monitor.rebooted();
+        tokio::time::sleep(pause).await;
+        self.start_daemon().await
+    }
+
+    /// The desired state, as the loop is told it.
     fn loaded(&self) -> Loaded {
-        let agents = self.desired.iter().map(|(name, agent)| {
+        let agents = self.desired.iter().map(|(name, declaration)| {
+            let honest = self.blueprint.manifest(name, *declaration);
+            let agent = self.sabotage.twisted(&honest);
+            self.monitor.declared(&honest, &agent);
             let loaded = LoadedAgent {
-                agent: Arc::clone(agent),
+                agent,
                 file: PathBuf::from(format!("{name}.yaml")),
                 unenforced: Vec::new(),
             };
@@ -232,34 +339,6 @@ impl Simulation {
         Loaded {
             agents: agents.collect(),
             ..Loaded::default()
-        }
-    }
-
-    async fn end_faults(&mut self) -> Result<(), String> {
-        self.history.push("      the faults end".into());
-        self.disk.set_full(false);
-        self.profiles.fail_next(0);
-        self.world.end_faults();
-        if self.daemon.is_none() {
-            self.start_daemon().await?;
-        }
-        self.tell_specs().await?;
-        self.resume_all().await
-    }
-
-    /// Bounded: after the faults end everything is as desired, and stays so without a word.
-    async fn converge(&mut self) -> Result<(), String> {
-        let quiet = Duration::from_secs(30);
-        tokio::time::sleep(CONVERGE_WITHIN).await;
-        self.check()?;
-        self.check_converged().await?;
-        let size = self.disk.head().size;
-        tokio::time::sleep(quiet).await;
-        match self.disk.head().size - size {
-            0 => Ok(()),
-            news => Err(format!(
-                "{news} entries were written although nothing happened"
-            )),
         }
     }
 }
@@ -277,21 +356,4 @@ impl IdSource for SeededIds {
 
 fn name(text: &str) -> AgentName {
     AgentName::new(text).expect("the simulator's names are valid")
-}
-
-/// A manifest as a file would hold it; `version` makes it a new one.
-fn manifest(agent: &AgentName, version: u64, policy: RestartPolicy) -> Arc<Agent> {
-    let mut spec = AgentSpec::new(vec!["/bin/agent".into(), format!("v{version}")]);
-    spec.restart.policy = policy;
-    spec.restart.backoff.max = Period::secs(5);
-    let text = format!(
-        concat!(
-            r#"{{"apiVersion":"osmoda/v1","kind":"Agent","metadata":{{"name":"{}"}},"spec":"#,
-            r#"{{"command":["/bin/agent","v{}"],"restart":{{"backoff":{{"max":"5s"}},"policy":"{:?}"}}}}}}"#
-        ),
-        agent, version, policy
-    );
-    let read = load_manifest(&text).expect("the simulator's manifests are valid");
-    assert_eq!(read.spec, spec, "the text says what the spec says");
-    Arc::new(read)
 }

@@ -1,41 +1,39 @@
-//! What can happen in one step.
+//! What can happen in one step, and what can go wrong around the agents.
 
 use std::{io, time::Duration};
 
-use osmoda_core::{event::Actor, name::AgentName, observed::ExitStatus, spec::RestartPolicy};
-use osmoda_node::handle::Command;
+use osmoda_core::{name::AgentName, observed::ExitStatus};
 use osmoda_runtime::{StartError, StopError};
 
-use super::{AGENTS, Simulation, manifest, name};
+use super::Simulation;
 use crate::fake_runtime::fault::{EventFault, StartFault, StopFault};
-
-/// The operator of all simulated commands.
-fn operator() -> Actor {
-    Actor::Operator {
-        uid: 1000,
-        gid: 1000,
-        pid: 4242,
-        command: "osmoda".into(),
-    }
-}
 
 impl Simulation {
     pub(super) async fn one_step(&mut self) -> Result<(), String> {
-        let agent = name(AGENTS[self.random.usize(..AGENTS.len())]);
-        let said = match self.random.u8(..20) {
+        let agent = self.names[self.random.usize(..self.names.len())].clone();
+        let said = match self.random.u8(..42) {
             0..=3 => self.crash(&agent),
-            4..=6 => self.change_specs(&agent).await?,
-            7 => self.order_start_fault(&agent),
-            8 => self.order_stop_fault(&agent),
-            9 | 10 => self.order_event_fault(&agent),
-            11 => self.make_unknown(&agent),
-            12 => self.fill_disk(),
-            13 => self.fail_profiles(),
-            14 => self.jump_clock(),
-            15 => self.switch_profile(&agent),
-            16 => self.operate(&agent).await?,
-            17 | 18 => self.restart_daemon().await?,
-            _ => "nothing".to_owned(),
+            4 => self.crash_with_dependents(&agent),
+            5..=9 => self.change_specs(&agent).await?,
+            10..=13 => self.deploy_badly(&agent).await?,
+            14 | 15 => self.deploy_again(&agent).await?,
+            16..=20 => self.fall_ill(&agent),
+            21 | 22 => self.get_well(&agent),
+            23 => self.say(&agent),
+            24 => self.order_start_fault(&agent),
+            25 => self.order_stop_fault(&agent),
+            26 | 27 => self.order_event_fault(&agent),
+            28 => self.make_unknown(&agent),
+            29 => self.fill_disk(),
+            30 => self.fail_profiles(),
+            31 => self.jump_clock(),
+            32 | 33 => self.switch_profile(&agent),
+            34 => self.delete_generation(&agent),
+            35 => self.spoil_bundle(&agent),
+            36 | 37 => self.operate(&agent).await?,
+            38 | 39 => self.restart_daemon().await?,
+            40 => self.die_in_rollback(&agent).await?,
+            _ => self.lose_power().await?,
         };
         self.history.push(format!("{:5} {said}", self.step));
         let pause = self.any_pause();
@@ -44,7 +42,7 @@ impl Simulation {
     }
 
     /// From an instant, in which everything is still under way, to minutes.
-    fn any_pause(&mut self) -> Duration {
+    pub(super) fn any_pause(&mut self) -> Duration {
         match self.random.u8(..4) {
             0 => Duration::from_micros(self.random.u64(..600)),
             1 => Duration::from_millis(self.random.u64(..300)),
@@ -68,7 +66,7 @@ impl Simulation {
         }
     }
 
-    fn crash(&mut self, agent: &AgentName) -> String {
+    pub(super) fn crash(&mut self, agent: &AgentName) -> String {
         let status = self.any_exit();
         match self.world.crash(agent, status) {
             true => format!("{agent} ends: {status}"),
@@ -76,36 +74,13 @@ impl Simulation {
         }
     }
 
-    async fn change_specs(&mut self, agent: &AgentName) -> Result<String, String> {
-        let said = if self.desired.contains_key(agent) && self.random.u8(..3) == 0 {
-            self.desired.remove(agent);
-            format!("{agent} is removed from the specs")
-        } else {
-            self.versions += 1;
-            let policy = match self.random.u8(..4) {
-                0 => RestartPolicy::OnFailure,
-                1 => RestartPolicy::Never,
-                _ => RestartPolicy::Always,
-            };
-            let version = self.versions;
-            self.desired
-                .insert(agent.clone(), manifest(agent, version, policy));
-            format!("{agent} is declared: v{version}, {policy:?}")
-        };
-        self.tell_specs().await?;
-        Ok(said)
-    }
-
-    pub(super) async fn tell_specs(&mut self) -> Result<(), String> {
-        let loaded = self.loaded();
-        match &self.daemon {
-            Some(daemon) => daemon
-                .handle
-                .specs(Ok(loaded.into()))
-                .await
-                .map_err(|e| e.to_string()),
-            None => Ok(()),
-        }
+    /// Something takes an agent down and all who depend on it, in either order.
+    fn crash_with_dependents(&mut self, agent: &AgentName) -> String {
+        let mut all = self.blueprint.dependents(agent);
+        all.push(agent.clone());
+        self.random.shuffle(&mut all);
+        let ends: Vec<_> = all.iter().map(|agent| self.crash(agent)).collect();
+        ends.join("; ")
     }
 
     fn order_start_fault(&mut self, agent: &AgentName) -> String {
@@ -124,6 +99,7 @@ impl Simulation {
             _ => StartFault::HangAfter(time),
         };
         let said = format!("the next start of {agent}: {fault:?}");
+        self.monitor.disturb(Some(agent));
         self.world.order_start(agent, fault);
         said
     }
@@ -138,6 +114,7 @@ impl Simulation {
             }),
         };
         let said = format!("the next stop of {agent}: {fault:?}");
+        self.monitor.disturb(Some(agent));
         self.world.order_stop(agent, fault);
         said
     }
@@ -155,6 +132,7 @@ impl Simulation {
     fn make_unknown(&mut self, agent: &AgentName) -> String {
         let reason = self.random.bool().then_some("ordered by the simulator");
         self.world.set_unknown(agent, reason);
+        self.monitor.disturb(Some(agent));
         format!(
             "{agent} can{} be inspected",
             if reason.is_some() { "not" } else { "" }
@@ -180,50 +158,19 @@ impl Simulation {
         format!("the wall clock jumps by {seconds} s")
     }
 
-    fn switch_profile(&mut self, agent: &AgentName) -> String {
-        let number = self.random.u64(1..6);
-        match self.profiles.switch_from_outside(agent, number) {
-            true => format!("somebody switches {agent} to generation {number}"),
-            false => format!("{agent} has no generation {number}"),
-        }
-    }
-
-    async fn operate(&mut self, agent: &AgentName) -> Result<String, String> {
-        let agent = agent.clone();
-        let reason = "simulated".to_owned();
-        let command = match self.random.u8(..4) {
-            0 => Command::Pause {
-                agent: Some(agent),
-                reason,
-            },
-            1 => Command::Resume { agent: Some(agent) },
-            2 => Command::Restart { agent },
-            _ => Command::Resume { agent: None },
-        };
-        self.command(command.clone()).await;
-        Ok(format!("an operator says {command:?}"))
-    }
-
-    pub(super) async fn resume_all(&mut self) -> Result<(), String> {
-        self.command(Command::Resume { agent: None }).await;
-        for agent in AGENTS.map(name) {
-            self.command(Command::Resume { agent: Some(agent) }).await;
-        }
-        Ok(())
-    }
-
-    /// An unknown agent is refused, and that is as good as an answer here.
-    async fn command(&mut self, command: Command) {
-        if let Some(daemon) = &self.daemon {
-            let _ = daemon.handle.command(command, operator()).await;
-        }
-    }
-
-    async fn restart_daemon(&mut self) -> Result<String, String> {
+    pub(super) async fn restart_daemon(&mut self) -> Result<String, String> {
         self.kill_daemon().await;
         let pause = self.any_pause();
         tokio::time::sleep(pause).await;
         self.start_daemon().await?;
         Ok(format!("the daemon dies and is back after {pause:?}"))
+    }
+
+    async fn lose_power(&mut self) -> Result<String, String> {
+        let pause = self.any_pause();
+        self.reboot(pause).await?;
+        Ok(format!(
+            "the machine loses its power and is back after {pause:?}"
+        ))
     }
 }

@@ -1,7 +1,4 @@
-//! Loops that are broken on purpose, to prove that the simulator would notice.
-//!
-//! Each breaks what the loop relies on, which to the world looks the same as a loop that is
-//! wrong in that way.
+//! A runtime that shows the monitor what it is told to do, and can be sabotaged.
 
 use std::{collections::BTreeMap, io, time::Duration};
 
@@ -18,84 +15,74 @@ use osmoda_runtime::{
 };
 use tokio::{sync::mpsc, task::JoinHandle};
 
+use super::{super::monitor::Monitor, Sabotage};
 use crate::fake_runtime::{FakeRuntime, World};
 
-/// What is broken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Sabotage {
-    /// Nothing.
-    None,
-    /// Exits are never seen.
-    ForgetsExits,
-    /// Each start is carried out twice.
-    StartsTwice,
-    /// Appends are acknowledged before they are written.
-    ActsBeforeIntent,
-    /// What is to be prepared is done.
-    ActsWhilePreparing,
+/// The loop's view of the runtime.
+#[derive(Clone)]
+pub struct WatchedRuntime {
+    pub(in super::super) honest: FakeRuntime,
+    pub(in super::super) world: World,
+    pub(in super::super) monitor: Monitor,
+    pub(in super::super) how: Sabotage,
 }
 
-/// A runtime with its sabotage.
-pub struct Sabotaged {
-    pub(super) honest: FakeRuntime,
-    pub(super) world: World,
-    pub(super) how: Sabotage,
+/// A start in the making.
+pub struct WatchedStart {
+    runtime: WatchedRuntime,
+    request: StartRequest,
+    /// Under way before the word was given.
+    early: Option<JoinHandle<Result<Instance, StartError>>>,
 }
 
-impl Sabotaged {
+impl WatchedRuntime {
     fn forget_exit(&self, mut instance: Instance) -> Instance {
         if self.how == Sabotage::ForgetsExits {
             instance.state = InstanceState::Running { pid: 1 };
         }
         instance
     }
-}
 
-/// A start with its sabotage.
-pub struct SabotagedStart {
-    honest: FakeRuntime,
-    world: World,
-    how: Sabotage,
-    request: StartRequest,
-    /// Under way before the word was given.
-    early: Option<JoinHandle<Result<Instance, StartError>>>,
-}
-
-impl PreparedStart for SabotagedStart {
-    async fn launch(self) -> Result<Instance, StartError> {
-        let request = self.request;
-        if let Some(early) = self.early {
-            return early.await.expect("a start in memory does not panic");
-        }
-        if self.how == Sabotage::StartsTwice {
-            let agent = request.agent.clone();
-            self.honest.start(request.clone()).await?;
-            self.world.lose_track_of(&agent);
-            let again = InvocationId(request.invocation.0.map(|byte| !byte));
-            return self
-                .honest
-                .start(StartRequest {
-                    invocation: again,
+    async fn start_now(&self, request: StartRequest) -> Result<Instance, StartError> {
+        self.monitor.starts(&request.agent, request.invocation);
+        let agent = request.agent.clone();
+        let started = match self.how {
+            Sabotage::StartsTwice => {
+                self.honest.start(request.clone()).await?;
+                self.world.lose_track_of(&agent);
+                let invocation = InvocationId(request.invocation.0.map(|byte| !byte));
+                let again = StartRequest {
+                    invocation,
                     ..request
-                })
-                .await;
-        }
-        self.honest.start(request).await
+                };
+                self.honest.start(again).await
+            }
+            _ => self.honest.start(request).await,
+        };
+        self.monitor.disturb(Some(&agent)); // until now nobody looked at it
+        started
     }
 }
 
-impl Runtime for Sabotaged {
-    type Prepared = SabotagedStart;
+impl PreparedStart for WatchedStart {
+    async fn launch(self) -> Result<Instance, StartError> {
+        match self.early {
+            Some(early) => early.await.expect("a start in memory does not panic"),
+            None => self.runtime.start_now(self.request).await,
+        }
+    }
+}
 
-    fn prepare(&self, request: StartRequest) -> SabotagedStart {
+impl Runtime for WatchedRuntime {
+    type Prepared = WatchedStart;
+
+    fn prepare(&self, request: StartRequest) -> WatchedStart {
         let early = (self.how == Sabotage::ActsWhilePreparing).then(|| {
-            let (honest, request) = (self.honest.clone(), request.clone());
-            tokio::spawn(async move { honest.start(request).await })
+            let (runtime, request) = (self.clone(), request.clone());
+            tokio::spawn(async move { runtime.start_now(request).await })
         });
-        SabotagedStart {
-            honest: self.honest.clone(),
-            world: self.world.clone(),
-            how: self.how,
+        WatchedStart {
+            runtime: self.clone(),
             request,
             early,
         }
@@ -107,7 +94,10 @@ impl Runtime for Sabotaged {
         invocation: InvocationId,
         stop: &Stop,
     ) -> Result<Stopped, StopError> {
-        self.honest.stop(agent, invocation, stop).await
+        self.monitor.stops(agent, invocation);
+        let stopped = self.honest.stop(agent, invocation, stop).await;
+        self.monitor.disturb(Some(agent)); // as above
+        stopped
     }
 
     async fn probe(&self, request: ProbeRequest) -> Result<ProbeEnd, ProbeError> {

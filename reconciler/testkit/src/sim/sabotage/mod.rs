@@ -1,0 +1,99 @@
+//! Loops that are broken on purpose, to prove that the simulator would notice.
+//!
+//! Each breaks what the loop relies on, which to the world looks the same as a loop that is
+//! wrong in that way: a runtime that acts differently ([`runtime`]), profiles that do
+//! ([`profiles`]), a disk that answers too soon, or specs that say something else than was
+//! declared ([`Sabotage::twisted`]).
+
+pub mod profiles;
+pub mod runtime;
+
+use std::sync::Arc;
+
+use osmoda_core::spec::Agent;
+use serde_json::{Value, json};
+
+use super::blueprint::read;
+
+/// What is broken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sabotage {
+    /// Nothing.
+    None,
+    /// Exits are never seen.
+    ForgetsExits,
+    /// Each start is carried out twice.
+    StartsTwice,
+    /// Appends are acknowledged before they are written.
+    ActsBeforeIntent,
+    /// What is to be prepared is done.
+    ActsWhilePreparing,
+    /// Silence is judged a second after its deadline.
+    JudgesSilenceLate,
+    /// Silence is judged a second before its deadline.
+    JudgesSilenceEarly,
+    /// Silence is never judged.
+    NeverJudgesSilence,
+    /// One failed answer of a probe is a failed probe.
+    OneFailureCounts,
+    /// A threshold is never reached: a probe may fail as often as it likes.
+    NoFailureCounts,
+    /// Nobody waits for anybody.
+    IgnoresDependencies,
+    /// A rollback leads to the generation below, as `nix-env --rollback`.
+    GoesBackBelow,
+    /// What was gone back from is made active again.
+    ReactivatesBad,
+}
+
+impl Sabotage {
+    /// What the loop is told of a declared agent.
+    pub(super) fn twisted(self, honest: &Arc<Agent>) -> Arc<Agent> {
+        let mut manifest: Value =
+            serde_json::from_str(&honest.manifest).expect("manifests are JSON");
+        let spec = &mut manifest["spec"];
+        match self {
+            Self::JudgesSilenceLate | Self::JudgesSilenceEarly => {
+                let Some(rules) = &honest.spec.heartbeat else {
+                    return Arc::clone(honest);
+                };
+                let honest = rules.timeout.get().as_secs();
+                let judged = match self {
+                    Self::JudgesSilenceLate => honest + 1,
+                    _ => honest - 1,
+                };
+                spec["heartbeat"]["timeout"] = json!(format!("{judged}s"));
+            }
+            Self::NeverJudgesSilence => {
+                // As quiet as it can be and still wait for READY=1.
+                if honest.spec.heartbeat.is_none() {
+                    return Arc::clone(honest);
+                }
+                spec["heartbeat"]["timeout"] = json!("24h");
+            }
+            Self::OneFailureCounts => all_thresholds(spec, 1),
+            Self::NoFailureCounts => all_thresholds(spec, 1_000),
+            Self::IgnoresDependencies => spec["dependsOn"] = json!([]),
+            _ => return Arc::clone(honest),
+        }
+        prune(spec);
+        read(&honest.name, spec)
+    }
+}
+
+fn all_thresholds(spec: &mut Value, threshold: u32) {
+    for probe in ["startup", "readiness", "liveness"] {
+        if !spec["probes"][probe].is_null() {
+            spec["probes"][probe]["failureThreshold"] = json!(threshold);
+        }
+    }
+}
+
+/// Looking for a field that is not there leaves a null behind.
+fn prune(spec: &mut Value) {
+    if let Value::Object(fields) = spec {
+        fields.retain(|_, value| !value.is_null());
+        fields.values_mut().for_each(prune);
+        fields.retain(|_, value| value != &json!({}));
+    }
+}
