@@ -191,8 +191,7 @@ impl Judging<'_> {
         if self.was_started() {
             return None;
         }
-        let heartbeat = &self.vitals.heartbeat;
-        if speaks(self.spec) && heartbeat.ready_at.is_none() {
+        if speaks(self.spec) && ready_at(self.instance, self.vitals).is_none() {
             return Some(("NotNotified", "it has not said READY=1 yet".to_owned()));
         }
         let passed = |probe: &ProbeState| probe.verdict == Verdict::Success;
@@ -292,7 +291,7 @@ impl Judging<'_> {
         let rules = rules?;
         let armed_at = match rules.source {
             _ if heartbeat.triggered_at.is_some() => self.instance.started_at,
-            HeartbeatSource::Notify => match heartbeat.ready_at {
+            HeartbeatSource::Notify => match ready_at(self.instance, self.vitals) {
                 Some(at) => at,
                 None if self.was_started() => self.vitals.followed_since,
                 None => return None, // judged by its start
@@ -335,7 +334,8 @@ impl Judging<'_> {
 
     fn slow_start(&mut self) -> Option<Fault> {
         let heartbeat = &self.vitals.heartbeat;
-        if self.was_started() || !speaks(self.spec) || heartbeat.ready_at.is_some() {
+        let is_ready = ready_at(self.instance, self.vitals).is_some();
+        if self.was_started() || !speaks(self.spec) || is_ready {
             return None;
         }
         let limit = self.spec.rollout.progress_deadline.get();
@@ -478,7 +478,7 @@ pub fn became_ready(
     }
     let vitals = vitals?;
     let mut since = instance.started_at;
-    match vitals.heartbeat.ready_at {
+    match ready_at(instance, vitals) {
         Some(at) => since = since.max(at),
         None if speaks(spec) && !started => return None,
         None => {}
@@ -496,6 +496,15 @@ pub fn became_ready(
         since = since.max(probe.since);
     }
     Some(since)
+}
+
+/// When it said READY=1, as far as is known. An adopted one whose heartbeats come has said so to
+/// a daemon that died before it could remember, and will not do so again.
+fn ready_at(instance: &Instance, vitals: &Vitals) -> Option<Mono> {
+    let heartbeat = &vitals.heartbeat;
+    let beats = instance.adopted && heartbeat.last.is_some();
+    let adopted_at = beats.then_some(vitals.followed_since);
+    heartbeat.ready_at.or(adopted_at)
 }
 
 /// Whether it is expected to speak sd_notify(3).

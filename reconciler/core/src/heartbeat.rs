@@ -100,9 +100,12 @@ impl Heartbeat {
                 stopping_since,
                 triggered_at,
                 timeout,
+                last,
                 ..
             } = heartbeat;
-            (*ready_at, *stopping_since, *triggered_at, *timeout)
+            let beats_unready = ready_at.is_none() && last.is_some();
+            let told = (*ready_at, *stopping_since, *triggered_at, *timeout);
+            (told, beats_unready)
         };
         let before = (decisive(self), self.extended_until);
         self.fold(notice, now);
@@ -258,6 +261,11 @@ mod tests {
     fn only_news_that_may_call_for_a_decision_says_so() {
         let mut heartbeat = Heartbeat::default();
         let mut hear = |notice: Notice| heartbeat.hear(&notice, Mono(S));
+        assert!(
+            hear(Notice::Beat),
+            "of an adopted one it says that it is ready"
+        );
+        assert!(!hear(Notice::Beat));
         assert!(hear(Notice::Ready));
         assert!(!hear(Notice::Beat));
         assert!(hear(Notice::Extend(Duration::from_secs(1))));

@@ -196,6 +196,19 @@ fn an_adopted_agent_has_as_long_to_say_ready_as_somebody_listens() {
 }
 
 #[test]
+fn an_adopted_agent_whose_heartbeats_come_has_said_ready_to_a_daemon_that_died() {
+    let mut case = Case::followed(notify);
+    case.says(&Notice::Beat, NOW);
+    assert!(
+        !case.plan().health.ready,
+        "one that was just started has not"
+    );
+    case.with_instance(|instance| instance.adopted = true);
+    assert!(case.plan().health.ready);
+    assert_eq!(case.plan().wake_at, Some(Mono(NOW.0 + 15 * S)));
+}
+
+#[test]
 fn a_new_spec_is_deployed_over_a_generation_that_cannot_be_read() {
     let step = Case::unread().plan().step.unwrap();
     assert_eq!(
