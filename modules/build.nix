@@ -47,8 +47,8 @@ rec {
       postInstall = ''
         find "$out/bin" -type f ! -name osmoda -delete
         export OSMODA_STATE_DIR="$TMPDIR/state" OSMODA_RUNTIME_DIR="$TMPDIR/run"
-        "$out/bin/osmoda" man >osmoda.1
-        installManPage osmoda.1
+        "$out/bin/osmoda" man --dir man
+        installManPage man/*.1
         for shell in bash fish zsh; do
           "$out/bin/osmoda" completions "$shell" >"osmoda.$shell"
         done

@@ -96,6 +96,8 @@ pub enum Command {
     /// Read and verify the audit ledger, without a daemon
     #[command(subcommand)]
     Ledger(Ledger),
+    /// Show everything live on the whole terminal; press ? there for its keys
+    Top,
     /// Check this host, and name a remedy for what is wrong
     Doctor(Doctor),
     /// Cosign the checkpoints of other nodes' ledgers, until SIGTERM
@@ -105,8 +107,8 @@ pub enum Command {
         /// Which shell
         shell: clap_complete::Shell,
     },
-    /// Print the manual page
-    Man,
+    /// Print a manual page, or write all of them
+    Man(Man),
 }
 
 /// Flags of `run`.
@@ -287,6 +289,9 @@ pub struct Events {
     /// Show what comes, until interrupted
     #[arg(short, long, env = "OSMODA_FOLLOW", hide_env = true)]
     pub follow: bool,
+    /// Also differences and intents, which what follows them tells better; with -o, always
+    #[arg(short, long, env = "OSMODA_ALL", hide_env = true)]
+    pub all: bool,
     /// From here on: 10m (ago), 2026-01-31T12:00:00Z, or an entry's number
     #[arg(long, value_name = "T", env = "OSMODA_SINCE", hide_env = true)]
     pub since: Option<String>,
@@ -467,6 +472,17 @@ pub struct New {
     /// What it runs, after --
     #[arg(last = true, required = true, value_name = "COMMAND")]
     pub command: Vec<OsString>,
+}
+
+/// Flags of `man`.
+#[derive(Debug, Args)]
+pub struct Man {
+    /// Of this command, such as: ledger verify [default: of osmoda itself]
+    #[arg(value_name = "COMMAND", conflicts_with = "dir")]
+    pub command: Vec<String>,
+    /// Write the page of every command into this directory
+    #[arg(long, value_name = "DIR", env = "OSMODA_DIR", hide_env = true)]
+    pub dir: Option<PathBuf>,
 }
 
 /// Format of the output.

@@ -1,7 +1,7 @@
 //! Speaks to the daemon: HTTP/1.1 on its Unix socket.
 //!
 //! One connection a request: a command asks once or twice. [`Client::stream`] reads
-//! server-sent events line by line.
+//! server-sent events line by line; a [`Session`] keeps its connection, for who asks for ever.
 
 use std::{
     io,
@@ -20,6 +20,9 @@ use osmoda_node::api::types::ErrorObject;
 use serde::de::DeserializeOwned;
 use tokio::{net::UnixStream, time::timeout};
 
+mod session;
+
+pub use self::session::Session;
 use crate::failure::{Failure, INTERNAL, REFUSED, UNREACHABLE, USAGE};
 
 /// Longest wait for the head of an answer. The daemon itself gives up after 30 s.
@@ -113,11 +116,13 @@ impl Client {
         let stream =
             connected.map_err(|error| Refusal::Failed(unreachable(&self.socket, &error)))?;
         let answer = timeout(ANSWER_TIME_MAX, self.exchange(stream, method, path, body)).await;
-        let answer = answer.map_err(|_| {
-            let message = format!("the daemon at {} does not answer", self.socket.display());
-            Refusal::Failed(Failure::new(UNREACHABLE, message).hint("look at its own output"))
-        })?;
+        let answer = answer.map_err(|_| Refusal::Failed(self.silent()))?;
         let answer = answer.map_err(|error| Refusal::Failed(self.lost(&error)))?;
+        self.accepted(answer).await
+    }
+
+    /// The answer, unless it is a refusal.
+    async fn accepted(&self, answer: Response<Incoming>) -> Result<Response<Incoming>, Refusal> {
         if answer.status().is_success() {
             return Ok(answer);
         }
@@ -136,12 +141,7 @@ impl Client {
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
         // Ends with the answer's body; its error shows there too.
         tokio::spawn(async move { connection.await.ok() });
-        let mut request = Request::new(Full::new(Bytes::from(body)));
-        *request.method_mut() = method;
-        *request.uri_mut() = path.parse().unwrap_or_default();
-        let host = hyper::header::HeaderValue::from_static("osmoda");
-        request.headers_mut().insert(hyper::header::HOST, host);
-        sender.send_request(request).await
+        sender.send_request(request_of(method, path, body)).await
     }
 
     async fn read<T: DeserializeOwned>(&self, answer: Response<Incoming>) -> Result<T, Refusal> {
@@ -162,6 +162,11 @@ impl Client {
         })
     }
 
+    fn silent(&self) -> Failure {
+        let message = format!("the daemon at {} does not answer", self.socket.display());
+        Failure::new(UNREACHABLE, message).hint("look at its own output")
+    }
+
     fn lost(&self, error: &hyper::Error) -> Failure {
         let socket = self.socket.display();
         let why = osmoda_node::error::chain(error);
@@ -171,6 +176,15 @@ impl Client {
         )
         .hint("the daemon may be restarting; try again")
     }
+}
+
+fn request_of(method: Method, path: &str, body: Vec<u8>) -> Request<Full<Bytes>> {
+    let mut request = Request::new(Full::new(Bytes::from(body)));
+    *request.method_mut() = method;
+    *request.uri_mut() = path.parse().unwrap_or_default();
+    let host = hyper::header::HeaderValue::from_static("osmoda");
+    request.headers_mut().insert(hyper::header::HOST, host);
+    request
 }
 
 fn unreachable(socket: &Path, error: &io::Error) -> Failure {

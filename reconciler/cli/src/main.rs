@@ -10,6 +10,7 @@ mod commands;
 mod failure;
 mod output;
 mod show;
+mod top;
 
 use std::process::ExitCode;
 

@@ -64,8 +64,16 @@ pub fn on_terminal() -> bool {
     io::stdout().is_terminal()
 }
 
+/// Whether to colour standard output: as [`colour_errors`].
+pub fn colour() -> bool {
+    colour_allowed() && on_terminal()
+}
+
 /// Whether to colour standard error: on a terminal, unless NO_COLOR (no-color.org) is set.
 pub fn colour_errors() -> bool {
-    let allowed = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    allowed && io::stderr().is_terminal()
+    colour_allowed() && io::stderr().is_terminal()
+}
+
+fn colour_allowed() -> bool {
+    std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }

@@ -9,8 +9,8 @@ use crate::{
     output, show,
 };
 
-/// Entries shown.
-const EVENTS: &str = "20";
+/// Entries from which the story is told.
+const EVENTS: &str = "200";
 
 /// Shows everything about one agent.
 pub async fn describe(client: &Client, args: &Describe) -> Outcome {
@@ -22,6 +22,10 @@ pub async fn describe(client: &Client, args: &Describe) -> Outcome {
     }
     let path = with_query("/v1/events", &[("agent", name), ("limit", EVENTS)]);
     let entries: EntryList = client.get(&path).await?;
-    output::print(&show::describe::describe(&agent, &entries.items))?;
+    output::print(&show::describe::describe(
+        &agent,
+        &entries.items,
+        &show::now(),
+    ))?;
     Ok(Answer::Yes)
 }

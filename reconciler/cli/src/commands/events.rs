@@ -32,7 +32,11 @@ pub async fn events(client: &Client, args: &Events) -> Outcome {
     let list: EntryList = client.get(&with_query("/v1/events", &query)).await?;
     match args.output.output {
         Some(format) => output::object(format, &list)?,
-        None => list.items.iter().try_for_each(|entry| print(args, entry))?,
+        None => {
+            let mut told = list.items;
+            told.retain(|entry| args.all || !show::events::is_detail(entry));
+            output::print(&show::events::list(&told, &show::now()))?;
+        }
     }
     Ok(Answer::Yes)
 }
@@ -40,6 +44,7 @@ pub async fn events(client: &Client, args: &Events) -> Outcome {
 fn print(args: &Events, entry: &EntryObject) -> Result<(), Failure> {
     match args.output.output {
         Some(format) => output::one_of_many(format, entry),
+        None if !args.all && show::events::is_detail(entry) => Ok(()),
         None => {
             let sentence = show::one_line(&show::events::sentence(entry));
             output::print(&format!("{sentence}\n"))

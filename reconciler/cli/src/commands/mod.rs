@@ -9,25 +9,26 @@ mod follow;
 mod generations;
 mod ledger;
 mod logs;
+mod man;
 mod new;
 mod pages;
 mod plan;
 mod report;
 mod run;
+mod shell;
 mod specs;
 mod status;
 mod timeline;
 mod wait;
 mod witness;
 
-use clap::CommandFactory;
 use osmoda_node::paths::{Host, Paths, Wanted};
 
 use crate::{
     args::{Cli, Command, Global},
     client::Client,
-    failure::{Answer, Failure, Outcome},
-    output,
+    failure::{Failure, Outcome},
+    top,
 };
 
 /// Does what the command line asks.
@@ -43,8 +44,8 @@ pub fn run(cli: Cli) -> Outcome {
         Command::New(args) => new::new(&args),
         Command::Ledger(command) => ledger::ledger(&global, command),
         Command::Doctor(args) => doctor::doctor(&global, &args),
-        Command::Completions { shell } => completions(shell),
-        Command::Man => man(),
+        Command::Completions { shell } => shell::completions(shell),
+        Command::Man(args) => man::man(&args),
         Command::Witness(args) => witness::witness(&global, &args),
         Command::Plan(args) => plan::plan(&global, &args),
         Command::Status(args) => on_runtime(status::status(&client(&global)?, &args)),
@@ -58,6 +59,7 @@ pub fn run(cli: Cli) -> Outcome {
             on_runtime(generations::generations(&client(&global)?, &args))
         }
         Command::Rollback(args) => on_runtime(generations::rollback(&client(&global)?, &args)),
+        Command::Top => on_runtime(top::top(client(&global)?)),
         Command::Wait(args) => on_runtime(wait::wait(&client(&global)?, &args)),
     }
 }
@@ -87,18 +89,4 @@ fn on_runtime(command: impl Future<Output = Outcome>) -> Outcome {
     runtime
         .map_err(|error| Failure::because(&error))?
         .block_on(command)
-}
-
-fn completions(shell: clap_complete::Shell) -> Outcome {
-    let mut script = Vec::new();
-    clap_complete::generate(shell, &mut Cli::command(), "osmoda", &mut script);
-    output::print(&String::from_utf8_lossy(&script))?;
-    Ok(Answer::Yes)
-}
-
-fn man() -> Outcome {
-    let mut page = Vec::new();
-    clap_mangen::Man::new(Cli::command()).render(&mut page)?;
-    output::print(&String::from_utf8_lossy(&page))?;
-    Ok(Answer::Yes)
 }

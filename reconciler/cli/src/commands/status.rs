@@ -9,16 +9,14 @@ use tokio::time::sleep;
 use crate::{
     args::{Output, Status},
     client::Client,
-    failure::{Answer, Failure, Outcome},
+    failure::{Answer, Failure, Outcome, UNREACHABLE},
     output, show,
 };
 
 /// Time between looks of --watch.
 const WATCH_EVERY: Duration = Duration::from_secs(1);
-/// Erases a terminal and puts the cursor into its upper left corner (ECMA-48: ED, CUP).
-const CLEAR: &str = "\x1b[2J\x1b[H";
 
-/// Shows it once, or until interrupted.
+/// Shows it once, or until interrupted: then that is the end, and no failure.
 pub async fn status(client: &Client, args: &Status) -> Outcome {
     if !args.watch {
         let view = View::read(client, args).await?;
@@ -26,16 +24,91 @@ pub async fn status(client: &Client, args: &Status) -> Outcome {
         return Ok(view.answer());
     }
     let redraw = output::on_terminal() && args.output.output.is_none();
+    let interrupted = tokio::signal::ctrl_c();
+    tokio::select! {
+        outcome = async {
+            match redraw {
+                true => redrawn(client, args).await,
+                false => changes(client, args).await,
+            }
+        } => outcome,
+        heard = interrupted => {
+            heard?;
+            if redraw {
+                output::print("\n")?;
+            }
+            Ok(Answer::Yes)
+        }
+    }
+}
+
+/// On a terminal: in place of what was shown before. A daemon that goes away is waited for.
+async fn redrawn(client: &Client, args: &Status) -> Outcome {
+    let mut place = Place::default();
+    // At first it must be there: a wrong directory is not worth waiting for.
+    let mut text = View::read(client, args).await?.text();
+    loop {
+        let size = crossterm::terminal::size().unwrap_or((80, 24));
+        let foot = format!("{}  Ctrl-C ends it", show::to_seconds(&show::now()));
+        output::print(&place.redraw(&text, &foot, size))?;
+        sleep(WATCH_EVERY).await;
+        text = match View::read(client, args).await {
+            Ok(view) => view.text(),
+            Err(failure) if failure.code == UNREACHABLE => {
+                format!(
+                    "{text}\nTHE DAEMON IS AWAY, asking again: {}\n",
+                    failure.message
+                )
+            }
+            Err(failure) => return Err(failure),
+        };
+    }
+}
+
+/// Elsewhere: everything again, whenever something has changed.
+async fn changes(client: &Client, args: &Status) -> Outcome {
     let mut shown = None;
     loop {
         let view = View::read(client, args).await?;
-        if redraw {
-            output::print(&format!("{CLEAR}{}", view.text()))?;
-        } else if shown.as_ref().is_none_or(|before| view.differs(before)) {
+        if shown.as_ref().is_none_or(|before| view.differs(before)) {
             view.print_one_of_many(args.output)?;
             shown = Some(view);
         }
         sleep(WATCH_EVERY).await;
+    }
+}
+
+/// The lines of a terminal that were drawn last.
+#[derive(Debug, Default)]
+struct Place {
+    rows: usize,
+}
+
+impl Place {
+    /// What draws `text` and `foot` over what was drawn before, without a flicker: the cursor
+    /// goes up, and each line erases only what is right of it (ECMA-48: CUU, EL, ED). Lines are
+    /// cut to the terminal's width, and as many are left out as it has too few rows for.
+    fn redraw(&mut self, text: &str, foot: &str, (columns, rows): (u16, u16)) -> String {
+        let room = usize::from(rows).saturating_sub(2).max(1);
+        let lines: Vec<&str> = text.lines().collect();
+        let hidden = lines.len().saturating_sub(room);
+        let mut drawn = String::new();
+        if self.rows > 0 {
+            drawn.push_str(&format!("\r\x1b[{}A", self.rows));
+        }
+        for line in lines.iter().take(lines.len() - hidden) {
+            drawn.push_str(&show::fit(line, usize::from(columns)));
+            drawn.push_str("\x1b[K\n");
+        }
+        let more = match hidden {
+            0 => String::new(),
+            count => format!("{count} more lines do not fit; "),
+        };
+        // The cursor stays behind the last line, where the shell's prompt begins a new one.
+        let foot = show::fit(&format!("{more}{foot}"), usize::from(columns));
+        drawn.push_str(&format!("{foot}\x1b[K\x1b[J"));
+        self.rows = lines.len() - hidden;
+        drawn
     }
 }
 
@@ -145,6 +218,16 @@ fn timeless_list(list: &AgentList) -> AgentList {
 mod tests {
     use super::*;
     use crate::show::describe::tests::sample;
+
+    #[test]
+    fn a_screen_is_drawn_over_the_one_before_and_never_past_its_edges() {
+        let mut place = Place::default();
+        let first = place.redraw("ab\ncd\n", "now", (80, 24));
+        assert_eq!(first, "ab\x1b[K\ncd\x1b[K\nnow\x1b[K\x1b[J");
+        let second = place.redraw("日本語\nb\nc\nd\n", "now", (5, 4));
+        assert_eq!(second, "\r\x1b[2A日本…\x1b[K\nb\x1b[K\n2 mo…\x1b[K\x1b[J");
+        assert!(place.redraw("a", "now", (0, 0)).starts_with("\r\x1b[2A"));
+    }
 
     #[test]
     fn the_passing_of_time_alone_is_no_change() {

@@ -1,29 +1,44 @@
 //! `osmoda describe`: everything about one agent, readable at 3 am.
+//!
+//! First the story, in the order in which a person asks: what happened, why, what was done,
+//! what happens next. Then the particulars. Where to start: [`describe`].
 
+use osmoda_core::status::{ConditionStatus, ConditionType, Phase};
 use osmoda_node::api::types::{AgentObject, EntryObject};
 use serde_json::Value;
 
-use super::{age, events, one_line, or_dash, to_seconds};
+use super::{
+    age, ago, bytes, events, next, one_line, or_dash,
+    story::{Stories, Story},
+    to_seconds,
+};
 
-/// Everything about one agent. `failure` is the newest FailureDetected entry among its
-/// `entries`, which are shown oldest first.
-pub fn describe(agent: &AgentObject, entries: &[EntryObject]) -> String {
+/// Entries that are listed at the end.
+const EVENTS_MAX: usize = 15;
+/// Deeds of an incident that are told; more are counted.
+const DEEDS_TOLD: usize = 8;
+
+/// Everything about one agent, from its `entries`, oldest first. `now` is RFC 3339.
+pub fn describe(agent: &AgentObject, entries: &[EntryObject], now: &str) -> String {
     let mut page = Page::default();
-    observed(&mut page, agent);
-    conditions(&mut page, agent);
-    let failure = entries
-        .iter()
-        .rev()
-        .find(|entry| entry.entry["kind"] == "FailureDetected");
-    if let Some(entry) = failure {
-        last_failure(&mut page, entry);
+    let stories = Stories::of(entries);
+    headline(&mut page, agent);
+    if let Some(story) = stories.latest_of(&agent.metadata.name) {
+        happened(&mut page, story, now);
+        why(&mut page, story);
+        done(&mut page, story, now);
     }
+    page.heading("What happens next");
+    page.text(&next::sentence(agent, 0));
+    particulars(&mut page, agent, now);
+    conditions(&mut page, agent, now);
     desired(&mut page, agent);
     page.heading("Last events");
-    for entry in entries {
-        page.text(&events::sentence(entry));
+    let told: Vec<_> = entries.iter().filter(|e| !events::is_detail(e)).collect();
+    for entry in told.iter().skip(told.len().saturating_sub(EVENTS_MAX)) {
+        page.text(&events::dated(entry, now));
     }
-    if entries.is_empty() {
+    if told.is_empty() {
         page.text("none");
     }
     page.text
@@ -41,7 +56,7 @@ impl Page {
 
     fn line(&mut self, name: &str, value: &str) {
         self.text
-            .push_str(&format!("  {name:<18} {}\n", one_line(value)));
+            .push_str(&format!("  {name:<19} {}\n", one_line(value)));
     }
 
     fn text(&mut self, line: &str) {
@@ -49,19 +64,85 @@ impl Page {
     }
 }
 
-fn observed(page: &mut Page, agent: &AgentObject) {
+fn headline(page: &mut Page, agent: &AgentObject) {
     let status = &agent.status;
-    let ready = if status.ready { "ready" } else { "not ready" };
-    page.text.push_str(&format!(
-        "{}: {}, {ready}\n",
-        agent.metadata.name, status.phase
-    ));
+    let state = match (status.phase, status.ready) {
+        (Phase::Running, true) => "Running, ready".to_owned(),
+        (Phase::Succeeded, _) => "Succeeded".to_owned(),
+        (phase, _) => format!("{phase}, not ready"),
+    };
+    page.text
+        .push_str(&format!("{}: {state}\n", agent.metadata.name));
     if !status.message.is_empty() {
         page.text(&status.message);
     }
+}
+
+fn at(time: &str, now: &str) -> String {
+    format!("{}, at {}", ago(time, now), to_seconds(time))
+}
+
+fn happened(page: &mut Page, story: &Story, now: &str) {
+    page.heading("What happened");
+    let when = story.latest.as_ref().map_or(&story.opened_at, |f| &f.at);
+    page.text(&format!("{}: {}.", at(when, now), story.happened()));
+    if story.failures > 1 {
+        page.text(&format!("It began {}.", at(&story.opened_at, now)));
+    }
+}
+
+fn why(page: &mut Page, story: &Story) {
+    let Some(failing) = &story.latest else { return };
+    page.heading("Why");
+    let mut known = false;
+    if !failing.because_of.is_empty() {
+        let names = failing.because_of.join(", ");
+        page.text(&format!(
+            "Not its own fault: it depends on {names}, which failed first."
+        ));
+        known = true;
+    }
+    if let Some(doing) = &failing.doing {
+        page.text(&format!("It said it was doing this: {doing}"));
+        known = true;
+    }
+    if !failing.last_output.is_empty() {
+        page.text("The last that it wrote before that:");
+        for line in &failing.last_output {
+            page.text(&format!("| {line}"));
+        }
+        known = true;
+    }
+    if !known {
+        page.text("It wrote nothing, and said nothing about what it was doing.");
+    }
+}
+
+fn done(page: &mut Page, story: &Story, now: &str) {
+    page.heading("What was done");
+    let skipped = story.deeds.len().saturating_sub(DEEDS_TOLD);
+    let before = story.forgotten + skipped as u64;
+    if before > 0 {
+        page.text(&format!(
+            "{before} earlier steps, see `osmoda events {}`",
+            story.agent
+        ));
+    }
+    for deed in story.deeds.iter().skip(skipped) {
+        page.text(&format!("{}: {}", at(&deed.at, now), deed.text));
+    }
+    match &story.end {
+        Some(end) => page.text(&format!("{}: {}", at(&end.at, now), story.ended())),
+        None if story.deeds.is_empty() => page.text("nothing yet"),
+        None => page.text("It is not over: health has not been verified since."),
+    }
+}
+
+fn particulars(page: &mut Page, agent: &AgentObject, now: &str) {
+    let status = &agent.status;
     page.heading("What it is");
     let since = match (&status.started_at, status.uptime_ms) {
-        (Some(at), Some(ms)) => format!(" since {} ({})", to_seconds(at), age(ms)),
+        (Some(at), Some(ms)) => format!(" for {}, since {}", age(ms), to_seconds(at)),
         _ => String::new(),
     };
     page.line(
@@ -100,56 +181,44 @@ fn observed(page: &mut Page, agent: &AgentObject) {
         };
         page.line(
             "Last exit",
-            &format!("{}: {how}, {}", exit.reason, to_seconds(&exit.at)),
+            &format!("{}: {how}, {}", exit.reason, at(&exit.at, now)),
         );
     }
     if let Some(use_) = &status.resources {
-        let memory = or_dash(
-            use_.memory_bytes
-                .map(|bytes| format!("{} KiB", bytes / 1024)),
-        );
+        let memory = or_dash(use_.memory_bytes.map(bytes));
         let cpu = or_dash(use_.cpu_percent.map(|percent| format!("{percent}%")));
         page.line("Uses", &format!("memory {memory}, CPU {cpu}"));
     }
-    if let Some(next) = &status.next_action {
-        page.line(
-            "Next",
-            &format!(
-                "{} in {} ({})",
-                next.what,
-                age(next.in_ms),
-                to_seconds(&next.at)
-            ),
-        );
-    }
     if let Some(incident) = &status.incident {
-        page.line("Incident", incident);
+        page.line("Open incident", incident);
     }
 }
 
-fn conditions(page: &mut Page, agent: &AgentObject) {
+/// Whether a condition is as one wishes it to be.
+fn is_well(r#type: ConditionType, status: ConditionStatus) -> bool {
+    match r#type {
+        ConditionType::Degraded | ConditionType::Progressing => status == ConditionStatus::False,
+        _ => status == ConditionStatus::True,
+    }
+}
+
+fn conditions(page: &mut Page, agent: &AgentObject, now: &str) {
     page.heading("Conditions");
     for condition in &agent.status.conditions {
+        let mark = match is_well(condition.r#type, condition.status) {
+            true => ' ',
+            false => '!',
+        };
         let mut value = format!("{:?} ({})", condition.status, condition.reason);
         value.push_str(&format!(
-            " since {}",
-            to_seconds(&condition.last_transition_time)
+            " since {}, {}",
+            to_seconds(&condition.last_transition_time),
+            ago(&condition.last_transition_time, now)
         ));
         if !condition.message.is_empty() {
             value.push_str(&format!(": {}", condition.message));
         }
-        page.line(&format!("{:?}", condition.r#type), &value);
-    }
-}
-
-fn last_failure(page: &mut Page, entry: &EntryObject) {
-    page.heading("Last failure");
-    page.text(&events::sentence(entry));
-    let output = entry.entry["body"]["lastOutput"].as_array();
-    for line in output.into_iter().flatten() {
-        // A line that was too long is stored as {cut, length, sha256}.
-        let text = line.as_str().or(line["cut"].as_str()).unwrap_or_default();
-        page.text(&format!("| {text}"));
+        page.line(&format!("{mark} {:?}", condition.r#type), &value);
     }
 }
 
@@ -208,48 +277,102 @@ pub(crate) mod tests {
         .unwrap()
     }
 
-    #[test]
-    fn at_3_am_the_page_says_what_is_what_failed_and_what_should_be() {
-        let failure = EntryObject {
-            seq: 9,
+    fn entry(seq: u64, kind: &str, at: &str, body: Value) -> EntryObject {
+        EntryObject {
+            seq,
             leaf: "00".to_owned(),
             entry: json!({
-                "kind": "FailureDetected", "ts": "2026-01-31T11:59:59.900000Z",
-                "agent": "researcher", "actor": {"type": "Reconciler"},
-                "body": {
-                    "reason": "Crashed", "message": "the main process ended: SIGSEGV",
-                    "uptimeMs": 5000, "restartAfterMs": 0, "consecutive": 1,
-                    "lastOutput": ["loading model", "segfault \u{1b}[31mhere"]
-                }
+                "kind": kind, "ts": format!("2026-01-31T{at}.900000Z"), "agent": "researcher",
+                "incident": "i", "actor": {"type": "Reconciler"}, "body": body
             }),
-        };
+        }
+    }
+
+    fn crash() -> EntryObject {
+        let body = json!({
+            "reason": "Crashed", "message": "the main process ended: SIGSEGV",
+            "uptimeMs": 5000, "restartAfterMs": 0, "consecutive": 1,
+            "lastOutput": ["loading model", "segfault \u{1b}[31mhere"]
+        });
+        entry(9, "FailureDetected", "11:59:59", body)
+    }
+
+    const NOW: &str = "2026-01-31T12:05:10.900000Z";
+
+    #[test]
+    fn at_3_am_the_page_says_what_happened_why_what_was_done_and_what_comes() {
+        let entries = [
+            crash(),
+            entry(10, "Diff", "11:59:59", json!({"differences": []})),
+            entry(11, "ActionIntended", "11:59:59", json!({"action": "Start"})),
+            entry(
+                12,
+                "ActionSucceeded",
+                "11:59:59",
+                json!({"action": "Start", "pid": 4242, "tookUs": 8000, "note": ""}),
+            ),
+        ];
         let expected = "\
 researcher: Running, ready
 
-What it is:
-  Process            pid 4242 since 2026-01-31T12:00:00Z (5m10s)
-  Restarts           1
-  Generation         2 (/nix/store/x-bundle)
-  Last exit          Crashed: SIGSEGV, 2026-01-31T11:59:59Z
-  Next               Start in 4s (2026-01-31T12:05:14Z)
+What happened:
+  5m11s ago, at 2026-01-31T11:59:59Z: it crashed after 5s (SIGSEGV).
 
-Conditions:
-  Ready              True (Running) since 2026-01-31T12:00:00Z
-
-Last failure:
-  2026-01-31T11:59:59Z researcher failed (Crashed): the main process ended: SIGSEGV, after 5s; restart at once
+Why:
+  The last that it wrote before that:
   | loading model
   | segfault  [31mhere
 
+What was done:
+  5m11s ago, at 2026-01-31T11:59:59Z: started in 8ms (pid 4242)
+  It is not over: health has not been verified since.
+
+What happens next:
+  it starts in 4s
+
+What it is:
+  Process             pid 4242 for 5m10s, since 2026-01-31T12:00:00Z
+  Restarts            1
+  Generation          2 (/nix/store/x-bundle)
+  Last exit           Crashed: SIGSEGV, 5m11s ago, at 2026-01-31T11:59:59Z
+
+Conditions:
+    Ready             True (Running) since 2026-01-31T12:00:00Z, 5m10s ago
+
 What it should be:
-  Spec               /etc/osmoda/agents/researcher.nix
-  Labels             team=research
-  command            [\"/bin/researcher\",\"--port\",\"8080\"]
-  Not enforced       heartbeat, probes.liveness
+  Spec                /etc/osmoda/agents/researcher.nix
+  Labels              team=research
+  command             [\"/bin/researcher\",\"--port\",\"8080\"]
+  Not enforced        heartbeat, probes.liveness
 
 Last events:
-  2026-01-31T11:59:59Z researcher failed (Crashed): the main process ended: SIGSEGV, after 5s; restart at once
+  2026-01-31T11:59:59Z (5m11s ago) failed (Crashed): the main process ended: SIGSEGV, after 5s; restart at once
+  2026-01-31T11:59:59Z (5m11s ago) started in 8ms (pid 4242)
 ";
-        assert_eq!(describe(&sample("researcher"), &[failure]), expected);
+        assert_eq!(describe(&sample("researcher"), &entries, NOW), expected);
+    }
+
+    #[test]
+    fn who_fell_with_another_is_not_blamed_and_who_is_silent_is_said_to_be() {
+        let mut cascade = crash();
+        cascade.entry["body"]["becauseOf"] = json!(["db"]);
+        let told = describe(&sample("researcher"), &[cascade], NOW);
+        assert!(told.contains("Not its own fault: it depends on db, which failed first.\n"));
+        let mut hang = crash();
+        hang.entry["body"] =
+            json!({"reason": "Hang", "message": "no heartbeat for 3.001 s", "lastOutput": []});
+        let told = describe(&sample("researcher"), std::slice::from_ref(&hang), NOW);
+        assert!(told.contains("it stopped giving signs of life (no heartbeat for 3.001 s)."));
+        assert!(told.contains("It wrote nothing, and said nothing about what it was doing.\n"));
+        hang.entry["body"]["facts"] = json!({"status": "asking the model"});
+        let told = describe(&sample("researcher"), &[hang], NOW);
+        assert!(told.contains("It said it was doing this: asking the model\n"));
+    }
+
+    #[test]
+    fn who_never_failed_has_no_story() {
+        let told = describe(&sample("researcher"), &[], NOW);
+        assert!(!told.contains("What happened:") && !told.contains("Why:"));
+        assert!(told.contains("Last events:\n  none\n"));
     }
 }

@@ -1,12 +1,14 @@
 //! `osmoda events`: one sentence for each entry of the ledger.
 //!
-//! Where to start: `RENDERERS`, a table from kind to sentence. A kind that is not in it, or an
+//! Where to start: [`list`], and `RENDERERS`, a table from kind to sentence. A kind that is not in it, or an
 //! entry of another version, is shown by its kind and its body.
+
+use std::collections::BTreeSet;
 
 use osmoda_node::api::types::EntryObject;
 use serde_json::Value;
 
-use super::{age, to_seconds};
+use super::{age, ago, one_line, to_seconds};
 
 /// Longest body shown of an entry without a renderer, in characters.
 const BODY_MAX: usize = 160;
@@ -78,6 +80,70 @@ const RENDERERS: &[(&str, Renderer)] = &[
     ("Redacted", |_| "a body was redacted".to_owned()),
 ];
 
+/// Entries that tell nothing which the one that follows does not tell better: a difference
+/// that is acted on at once, and an intent whose outcome follows. What takes its time, a stop
+/// or a way back, is told when it begins.
+pub fn is_detail(object: &EntryObject) -> bool {
+    let entry = &object.entry;
+    match entry["kind"].as_str() {
+        Some("Diff") => true,
+        Some("ActionIntended") => entry["body"]["action"] != "Stop",
+        _ => false,
+    }
+}
+
+/// One line about an agent that is known: when, how long ago, what.
+pub fn dated(object: &EntryObject, now: &str) -> String {
+    let time = object.entry["ts"].as_str().unwrap_or("-");
+    format!("{} ({}) {}", to_seconds(time), ago(time, now), what(object))
+}
+
+/// Many entries, oldest first, one line each: when, how long ago, who, what. Those of one
+/// incident are joined by a line at their left, from the failure to verified health.
+pub fn list(entries: &[EntryObject], now: &str) -> String {
+    let whose = |object: &EntryObject| one_line(owner(&object.entry)).chars().count();
+    let width = entries.iter().map(whose).max().unwrap_or(0);
+    let mut open = BTreeSet::new();
+    let mut text = String::new();
+    for object in entries {
+        let entry = &object.entry;
+        let time = entry["ts"].as_str().unwrap_or("-");
+        let mark = joint(entry, &mut open);
+        let line = format!(
+            "{} {:>10}  {:<width$} {mark} {}",
+            to_seconds(time),
+            ago(time, now),
+            owner(entry),
+            what(object)
+        );
+        text.push_str(&one_line(&line));
+        text.push('\n');
+    }
+    text
+}
+
+/// How an entry is joined to the others of its incident.
+fn joint(entry: &Value, open: &mut BTreeSet<String>) -> char {
+    let Some(id) = entry["incident"].as_str() else {
+        return ' ';
+    };
+    match entry["kind"].as_str() {
+        Some("HealthVerified") => {
+            open.remove(id);
+            '└'
+        }
+        Some("FailureDetected") if open.insert(id.to_owned()) => '┌',
+        Some("FailureDetected") => '├',
+        // It may have begun before what is shown.
+        _ => '│',
+    }
+}
+
+fn owner(entry: &Value) -> &str {
+    let agent = entry["agent"].as_str();
+    agent.or(entry["node"].as_str()).unwrap_or("node")
+}
+
 /// One line: when, who, what.
 pub fn sentence(object: &EntryObject) -> String {
     let entry = &object.entry;
@@ -85,11 +151,7 @@ pub fn sentence(object: &EntryObject) -> String {
         return format!("entry {}: {}", object.seq, what(object));
     }
     let when = to_seconds(entry["ts"].as_str().unwrap_or("-"));
-    let whose = entry["agent"]
-        .as_str()
-        .or(entry["node"].as_str())
-        .unwrap_or("node");
-    format!("{when} {whose} {}", what(object))
+    format!("{when} {} {}", owner(entry), what(object))
 }
 
 /// What happened, and by whom if that was a person.
@@ -535,6 +597,74 @@ mod tests {
         for (kind, body, expected) in cases {
             assert_eq!(shown(kind, body), expected, "{kind}");
         }
+    }
+
+    #[test]
+    fn an_incident_is_joined_from_its_failure_to_verified_health() {
+        let entry =
+            |seq, kind: &str, agent: &str, incident: Option<&str>, body: Value| EntryObject {
+                seq,
+                leaf: String::new(),
+                entry: json!({
+                    "kind": kind, "ts": format!("2026-01-31T12:00:0{seq}.5Z"), "agent": agent,
+                    "incident": incident, "actor": {"type": "Reconciler"}, "body": body
+                }),
+            };
+        let entries = [
+            entry(0, "Adopted", "bb", None, json!({"pid": 5})),
+            entry(
+                1,
+                "FailureDetected",
+                "a",
+                Some("i"),
+                json!({"reason": "Exited", "message": "gone"}),
+            ),
+            entry(2, "Adopted", "bb", None, json!({"pid": 6})),
+            entry(
+                3,
+                "ActionSucceeded",
+                "a",
+                Some("i"),
+                json!({"action": "Start", "pid": 7}),
+            ),
+            entry(
+                4,
+                "FailureDetected",
+                "a",
+                Some("i"),
+                json!({"reason": "Exited", "message": "gone"}),
+            ),
+            entry(
+                5,
+                "HealthVerified",
+                "a",
+                Some("i"),
+                json!({"reason": "Completed"}),
+            ),
+        ];
+        let expected = "\
+2026-01-31T12:00:00Z   1m5s ago  bb   found running and kept (pid 5)
+2026-01-31T12:00:01Z   1m4s ago  a  ┌ failed (Exited): gone; not restarted, as its policy says
+2026-01-31T12:00:02Z   1m3s ago  bb   found running and kept (pid 6)
+2026-01-31T12:00:03Z   1m2s ago  a  │ started (pid 7)
+2026-01-31T12:00:04Z   1m1s ago  a  ├ failed (Exited): gone; not restarted, as its policy says
+2026-01-31T12:00:05Z     1m ago  a  └ completed, as its policy expects
+";
+        assert_eq!(list(&entries, "2026-01-31T12:01:05.5Z"), expected);
+    }
+
+    #[test]
+    fn what_the_next_entry_tells_better_is_a_detail() {
+        let detail = |kind: &str, action: &str| {
+            is_detail(&EntryObject {
+                seq: 0,
+                leaf: String::new(),
+                entry: json!({"kind": kind, "body": {"action": action}}),
+            })
+        };
+        assert!(detail("Diff", "") && detail("ActionIntended", "Start"));
+        assert!(!detail("ActionIntended", "Stop") && !detail("RollbackIntended", ""));
+        assert!(!detail("ActionFailed", "Start") && !detail("Invented", ""));
     }
 
     #[test]

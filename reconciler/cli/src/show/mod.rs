@@ -7,12 +7,15 @@ pub mod doctor;
 pub mod events;
 pub mod generations;
 pub mod ledger;
+pub mod next;
 pub mod page;
 pub mod plan;
 pub mod status;
+pub mod story;
 pub mod timeline;
 
 use comfy_table::{Table, presets::NOTHING};
+use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
 /// A table without lines, as wide as it needs to be. The last column is not padded.
 pub fn table(header: &[&str], rows: Vec<Vec<String>>) -> String {
@@ -33,6 +36,28 @@ pub fn table(header: &[&str], rows: Vec<Vec<String>>) -> String {
 pub fn one_line(text: &str) -> String {
     let shown = text.chars().map(|c| if c.is_control() { ' ' } else { c });
     shown.collect()
+}
+
+/// At most `width` columns of a text without control characters; `…` stands for what was cut.
+pub fn fit(text: &str, width: usize) -> String {
+    let text = one_line(text);
+    if text.width() <= width {
+        return text;
+    }
+    let mut room = width.saturating_sub(1);
+    let mut fitting = String::new();
+    for c in text.chars() {
+        let columns = c.width().unwrap_or(0);
+        if columns > room {
+            break;
+        }
+        room -= columns;
+        fitting.push(c);
+    }
+    if width > 0 {
+        fitting.push('…');
+    }
+    fitting
 }
 
 /// A length of time in its two largest units: `3d4h`, `5m10s`, `42s`.
@@ -57,6 +82,43 @@ pub fn to_seconds(time: &str) -> String {
     match (time.split_once('.'), time.ends_with('Z')) {
         (Some((seconds, _)), true) => format!("{seconds}Z"),
         _ => time.to_owned(),
+    }
+}
+
+/// The wall clock (RFC 3339), for [`ago`].
+pub fn now() -> String {
+    jiff::Timestamp::now().to_string()
+}
+
+/// How long before `now` it was: `5m10s ago`, or `just now`. Both are RFC 3339.
+pub fn ago(time: &str, now: &str) -> String {
+    let read = |text: &str| {
+        text.parse::<jiff::Timestamp>()
+            .map(|time| time.as_millisecond())
+    };
+    let (Ok(then), Ok(now)) = (read(time), read(now)) else {
+        return to_seconds(time);
+    };
+    match u64::try_from(now - then).unwrap_or(0) {
+        0..1000 => "just now".to_owned(),
+        ms => format!("{} ago", age(ms)),
+    }
+}
+
+/// A size for people, in units of 1024: `220 KiB`, `1.5 GiB`.
+pub fn bytes(size: u64) -> String {
+    const UNITS: [(u64, &str); 4] = [
+        (1 << 40, "TiB"),
+        (1 << 30, "GiB"),
+        (1 << 20, "MiB"),
+        (1 << 10, "KiB"),
+    ];
+    match UNITS.iter().find(|(scale, _)| size >= *scale) {
+        None => format!("{size} B"),
+        Some((scale, name)) if size / scale < 10 && *scale > 1 << 20 => {
+            format!("{}.{} {name}", size / scale, size % scale * 10 / scale)
+        }
+        Some((scale, name)) => format!("{} {name}", size / scale),
     }
 }
 
@@ -92,6 +154,30 @@ mod tests {
         );
         assert_eq!(to_seconds("2026-01-31T12:00:00Z"), "2026-01-31T12:00:00Z");
         assert_eq!(to_seconds("soon"), "soon");
+    }
+
+    #[test]
+    fn what_was_is_told_from_now() {
+        let ago = |time| ago(time, "2026-01-31T12:00:00.5Z");
+        assert_eq!(ago("2026-01-31T11:59:00.000000Z"), "1m ago");
+        assert_eq!(ago("2026-01-31T12:00:00.4Z"), "just now");
+        // A clock that was set back makes nothing lie in the future.
+        assert_eq!(ago("2026-01-31T12:10:00Z"), "just now");
+        assert_eq!(ago("?"), "?");
+    }
+
+    #[test]
+    fn sizes_have_a_unit_that_fits() {
+        let cases = [
+            (7, "7 B"),
+            (225_280, "220 KiB"),
+            (104_857_600, "100 MiB"),
+            (1_610_612_736, "1.5 GiB"),
+            (u64::MAX, "16777215 TiB"),
+        ];
+        for (size, text) in cases {
+            assert_eq!(bytes(size), text);
+        }
     }
 
     #[test]

@@ -27,6 +27,7 @@ mod full_disk;
 mod heartbeat;
 mod held_places;
 mod killed_daemon;
+mod live_view;
 mod log_keeping;
 mod looking;
 mod main_job;

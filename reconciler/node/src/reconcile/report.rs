@@ -338,6 +338,7 @@ fn next_action(state: &AgentState, running: bool, now: Mono, wall: Wall) -> Opti
         (Some(at), _) if !running => ("Start", at),
         (_, Some(at)) if at > now => ("Retry", at),
         _ if running && state.memory.incident.is_some() => ("VerifyHealth", state.wake_at?),
+        _ if running => ("Prove", proven_at(state)?),
         _ => return None,
     };
     Some(NextAction {
@@ -345,6 +346,13 @@ fn next_action(state: &AgentState, running: bool, now: Mono, wall: Wall) -> Opti
         at: ahead_to_wall(at, now, wall).to_string(),
         in_ms: millis_since(at, now),
     })
+}
+
+/// When the active generation is found Good, if it stays ready until then.
+fn proven_at(state: &AgentState) -> Option<Mono> {
+    let (_, ready_since) = state.memory.rollout.probation.as_ref()?.ready?;
+    let spec = &state.desire.present()?.agent.spec;
+    Some(ready_since.after(spec.rollout.min_ready.get()))
 }
 
 fn millis_since(later: Mono, earlier: Mono) -> u64 {

@@ -8,6 +8,7 @@ mod process;
 mod ran;
 mod records;
 mod scene;
+mod terminal;
 
 use std::{
     thread,
@@ -20,6 +21,7 @@ pub use process::{is_alive, kill};
 pub use ran::{Follower, Ran};
 pub use records::{Entry, kinds};
 pub use scene::Scene;
+pub use terminal::OnTerminal;
 
 /// Longest wait for anything: a busy machine is slow, a missing event never comes.
 pub const PATIENCE: Duration = Duration::from_secs(45);
