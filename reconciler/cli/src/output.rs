@@ -4,7 +4,10 @@ use std::io::{self, IsTerminal, Write};
 
 use serde::Serialize;
 
-use crate::{args::Machine, failure::Failure};
+use crate::{args::Machine, failure::Failure, show};
+
+/// Least width at which lines are cut between words; a narrower terminal does it itself.
+const FOLDED_WIDTH_MIN: u16 = 40;
 
 /// Writes text to standard output.
 ///
@@ -14,6 +17,22 @@ pub fn print(text: &str) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
     out.write_all(text.as_bytes())?;
     Ok(out.flush()?)
+}
+
+/// Writes text to standard output; on a terminal, lines that are too long are cut between words.
+///
+/// # Errors
+/// A [`Failure`]; silent if the reader is gone.
+pub fn print_folded(text: &str) -> Result<(), Failure> {
+    let width = match on_terminal() {
+        true => crossterm::terminal::size().map_or(0, |(columns, _)| columns),
+        false => 0,
+    };
+    if width < FOLDED_WIDTH_MIN {
+        return print(text);
+    }
+    let lines = text.lines().flat_map(|line| show::wrap(line, width.into()));
+    print(&lines.map(|line| line + "\n").collect::<String>())
 }
 
 /// Writes text to standard error. If that is closed there is nobody to tell.

@@ -22,7 +22,7 @@ pub async fn describe(client: &Client, args: &Describe) -> Outcome {
     }
     let path = with_query("/v1/events", &[("agent", name), ("limit", EVENTS)]);
     let entries: EntryList = client.get(&path).await?;
-    output::print(&show::describe::describe(
+    output::print_folded(&show::describe::describe(
         &agent,
         &entries.items,
         &show::now(),

@@ -35,7 +35,7 @@ pub async fn events(client: &Client, args: &Events) -> Outcome {
         None => {
             let mut told = list.items;
             told.retain(|entry| args.all || !show::events::is_detail(entry));
-            output::print(&show::events::list(&told, &show::now()))?;
+            output::print_folded(&show::events::list(&told, &show::now()))?;
         }
     }
     Ok(Answer::Yes)

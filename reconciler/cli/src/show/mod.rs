@@ -60,6 +60,37 @@ pub fn fit(text: &str, width: usize) -> String {
     fitting
 }
 
+/// A line in pieces of at most `width` columns; those after the first are indented as it is.
+pub fn wrap(line: &str, width: usize) -> Vec<String> {
+    let text = one_line(line);
+    let indent = text.len() - text.trim_start_matches([' ', '|']).len();
+    let indent = if indent < width / 2 { indent } else { 0 };
+    let mut pieces = vec![String::new()];
+    let mut room = width;
+    for word in text.split_inclusive(' ') {
+        let too_wide = word.trim_end().width() > room;
+        if too_wide && word.trim_end().width() <= width - indent {
+            pieces.push(" ".repeat(indent));
+            room = width - indent;
+        }
+        for c in word.chars() {
+            let columns = c.width().unwrap_or(0);
+            if columns > room {
+                if c == ' ' {
+                    continue;
+                }
+                pieces.push(" ".repeat(indent));
+                room = width - indent;
+            }
+            room = room.saturating_sub(columns);
+            if let Some(piece) = pieces.last_mut() {
+                piece.push(c);
+            }
+        }
+    }
+    pieces
+}
+
 /// A length of time in its two largest units: `3d4h`, `5m10s`, `42s`.
 pub fn age(ms: u64) -> String {
     const UNITS: [(u64, &str); 4] = [(86_400, "d"), (3600, "h"), (60, "m"), (1, "s")];
@@ -184,5 +215,13 @@ mod tests {
     fn a_cell_cannot_move_the_cursor() {
         let text = table(&["A", "B"], vec![vec!["x".into(), "\u{1b}[2J\nred".into()]]);
         assert_eq!(text, "A  B\nx   [2J red\n");
+    }
+
+    #[test]
+    fn a_long_line_is_cut_between_words_and_keeps_its_indent() {
+        assert_eq!(wrap("  ab cd ef", 6), ["  ab ", "  cd ", "  ef"]);
+        assert_eq!(wrap("abcdefgh", 3), ["abc", "def", "gh"]);
+        assert_eq!(wrap("日本語", 4), ["日本", "語"]);
+        assert_eq!(wrap("", 4), [""]);
     }
 }

@@ -160,8 +160,11 @@ fn describe_shows_the_last_failure_with_what_was_written_before_it() {
     scene.until("a", "waits", |status| status["phase"] == "Backoff");
     let told = scene.osmoda("describe a").exits(0).out;
     for words in [
-        "Last failure",
+        "What happened",
+        "it ended",
         "exit code 42",
+        "What happens next",
+        "it starts in",
         "almost",
         "there",
         "Backoff",

@@ -77,7 +77,7 @@ impl Columns {
         let longest = agents.iter().map(|agent| agent.metadata.name.width()).max();
         let name = longest
             .unwrap_or(4)
-            .clamp(4, NAME_MAX.min(width / 3).max(4));
+            .clamp(4, NAME_MAX.min(width / 4).max(4));
         let mut columns = Self {
             name,
             restarts: if width >= 50 { 3 } else { 0 },

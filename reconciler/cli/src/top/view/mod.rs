@@ -187,7 +187,9 @@ fn keys_line(model: &Model, theme: Theme) -> Line<'static> {
             ("r", "restart"),
             ("?", "help"),
         ],
+        // On a narrow terminal the last ones are cut off, and help still tells of them.
         None => &[
+            ("?", "help"),
             ("q", "quit"),
             ("d", "describe"),
             ("l", "logs"),
@@ -196,7 +198,6 @@ fn keys_line(model: &Model, theme: Theme) -> Line<'static> {
             ("b", "roll back"),
             ("/", "filter"),
             ("s", "sort"),
-            ("?", "help"),
         ],
     };
     let each = keys.iter().flat_map(|(key, does)| {
