@@ -83,7 +83,7 @@ fn top_gives_the_terminal_back_while_it_is_stopped() {
         });
         left_as_it_was(&terminal, &before);
         terminal.signal(Signal::CONT);
-        seen = terminal.says(ENTERED, seen);
+        terminal.says(ENTERED, seen);
         seen = terminal.says("AWAY", seen);
         assert_ne!(terminal.settings(), before);
     }
