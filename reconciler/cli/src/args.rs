@@ -100,6 +100,8 @@ pub enum Command {
     Top,
     /// Check this host, and name a remedy for what is wrong
     Doctor(Doctor),
+    /// Serve the Model Context Protocol on stdin and stdout, for AI assistants
+    Mcp(Mcp),
     /// Cosign the checkpoints of other nodes' ledgers, until SIGTERM
     Witness(Witness),
     /// Print a completion script for a shell
@@ -348,6 +350,14 @@ pub struct Resume {
     /// In which format.
     #[command(flatten)]
     pub output: Output,
+}
+
+/// Flags of `mcp`.
+#[derive(Debug, Args)]
+pub struct Mcp {
+    /// Offer restart, pause, resume and rollback too, with the rights of who started this
+    #[arg(long, env = "OSMODA_ALLOW_ACTIONS", hide_env = true)]
+    pub allow_actions: bool,
 }
 
 /// Flags of `doctor`.

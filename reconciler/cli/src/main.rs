@@ -8,6 +8,7 @@ mod args;
 mod client;
 mod commands;
 mod failure;
+mod mcp;
 mod output;
 mod show;
 mod top;

@@ -434,6 +434,10 @@ bodies! {
         reason: String,
         /// Whether it was allowed.
         accepted: bool,
+        /// The attempts that this entry stands for, if more than one: refused ones are put
+        /// together.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        attempts: Option<u64>,
     }
     /// Somebody else changed what osmoda manages.
     OutsideAction {

@@ -3,7 +3,10 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use osmoda_core::{event::Actor, name::AgentName, observed::Limits};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{
+    mpsc::{self, error::TrySendError},
+    oneshot,
+};
 
 use crate::{
     api::types::{Accepted, AgentList, AgentObject, DiffReport, GenerationList, PlanReport},
@@ -118,6 +121,11 @@ impl Handle {
         Self { inbox }
     }
 
+    /// Messages that wait for the loop.
+    pub fn waiting(&self) -> usize {
+        self.inbox.max_capacity() - self.inbox.capacity()
+    }
+
     async fn ask<T>(&self, query: impl FnOnce(oneshot::Sender<T>) -> Query) -> Result<T, Gone> {
         let (sender, answer) = oneshot::channel();
         self.inbox
@@ -175,12 +183,20 @@ impl Handle {
         answer.await.map_err(|_| Gone)?
     }
 
-    /// Puts a command on record that its caller had no right to give.
-    pub async fn refused(&self, command: Command, actor: Actor) -> Result<(), Gone> {
-        self.inbox
-            .send(Message::Refused { command, actor })
-            .await
-            .map_err(|_| Gone)
+    /// Puts a command on record that its caller had no right to give, and tried so many times.
+    /// Waits for nothing; a loop that is gone makes the refusal no less final.
+    ///
+    /// Call it within the scheduler.
+    pub fn refused(&self, command: Command, actor: Actor, attempts: u64) {
+        let message = Message::Refused {
+            command,
+            actor,
+            attempts,
+        };
+        if let Err(TrySendError::Full(message)) = self.inbox.try_send(message) {
+            let inbox = self.inbox.clone();
+            tokio::spawn(async move { inbox.send(message).await.ok() });
+        }
     }
 
     /// Answered by a loop that turns.

@@ -10,6 +10,7 @@ pub mod detect;
 pub mod doctor;
 pub mod error;
 pub mod handle;
+pub mod metrics;
 pub mod paths;
 pub mod reconcile;
 pub mod specs;

@@ -5,6 +5,7 @@
 
 mod parts;
 mod programs;
+mod surface;
 mod table;
 
 use std::{

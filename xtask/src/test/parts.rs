@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::{Context as _, bail};
 
-use super::{Context, Verdict, programs};
+use super::{Context, Verdict, programs, surface};
 use crate::{architecture, demo, docs, project, sim};
 
 /// The cargo-nextest that is installed where none is found.
@@ -175,6 +175,21 @@ pub fn programs(context: &mut Context) -> anyhow::Result<Verdict> {
     programs::run(context, &osmoda)
 }
 
+pub fn metrics(context: &mut Context) -> anyhow::Result<Verdict> {
+    let osmoda = build_osmoda(context)?;
+    surface::metrics(context, &osmoda)
+}
+
+pub fn api(context: &mut Context) -> anyhow::Result<Verdict> {
+    let osmoda = build_osmoda(context)?;
+    surface::api(context, &osmoda)
+}
+
+pub fn mcp(context: &mut Context) -> anyhow::Result<Verdict> {
+    let osmoda = build_osmoda(context)?;
+    surface::mcp(context, &osmoda)
+}
+
 /// This program as it lies on the disk. The tests build the whole workspace and may have put it
 /// there anew; the kernel then tells of the file that it was (proc(5), /proc/pid/exe).
 fn this_program() -> anyhow::Result<std::path::PathBuf> {
@@ -238,14 +253,14 @@ fn summary_of_nextest(context: &Context) -> String {
 }
 
 /// The last line of the log in which `mark` stands.
-fn last_line_with(context: &Context, mark: &str) -> Option<String> {
+pub(super) fn last_line_with(context: &Context, mark: &str) -> Option<String> {
     let text = fs::read_to_string(&context.log).ok()?;
     let line = text.lines().rev().find(|line| line.contains(mark))?;
     Some(line.to_owned())
 }
 
 /// Runs a command with its output in the part's log.
-fn run(context: &Context, command: &mut Command) -> anyhow::Result<()> {
+pub(super) fn run(context: &Context, command: &mut Command) -> anyhow::Result<()> {
     let file = project::create_file(&context.log)?;
     let shown = project::show(command);
     let status = command

@@ -115,6 +115,24 @@ pub const PARTS: &[Part] = &[
         when: When::Asked("they are installed by name"),
         run: parts::programs,
     },
+    Part {
+        name: "metrics",
+        about: "promtool on alert rules, their tests, and a daemon's metrics",
+        when: When::Asked("promtool is downloaded"),
+        run: parts::metrics,
+    },
+    Part {
+        name: "api",
+        about: "schemathesis on the API and its OpenAPI document",
+        when: When::Asked("schemathesis is installed by name"),
+        run: parts::api,
+    },
+    Part {
+        name: "mcp",
+        about: "a client of the Model Context Protocol with `osmoda mcp`",
+        when: When::Asked("the client is installed by name"),
+        run: parts::mcp,
+    },
 ];
 
 /// The part of this name.

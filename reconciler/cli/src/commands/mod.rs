@@ -10,6 +10,7 @@ mod generations;
 mod ledger;
 mod logs;
 mod man;
+mod mcp;
 mod new;
 mod pages;
 mod plan;
@@ -22,6 +23,7 @@ mod timeline;
 mod wait;
 mod witness;
 
+pub use self::{follow::since, status::only};
 use osmoda_node::paths::{Host, Paths, Wanted};
 
 use crate::{
@@ -60,6 +62,7 @@ pub fn run(cli: Cli) -> Outcome {
         }
         Command::Rollback(args) => on_runtime(generations::rollback(&client(&global)?, &args)),
         Command::Top => on_runtime(top::top(client(&global)?)),
+        Command::Mcp(args) => mcp::mcp(&global, &args),
         Command::Wait(args) => on_runtime(wait::wait(&client(&global)?, &args)),
     }
 }

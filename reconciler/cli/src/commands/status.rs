@@ -180,7 +180,11 @@ impl View {
     }
 }
 
-fn only(mut report: DiffReport, name: &AgentName) -> Result<DiffReport, Failure> {
+/// What a report says of one agent.
+///
+/// # Errors
+/// There is no such agent.
+pub fn only(mut report: DiffReport, name: &AgentName) -> Result<DiffReport, Failure> {
     report
         .agents
         .retain(|agent: &AgentDiff| agent.name == name.as_str());

@@ -426,7 +426,15 @@ fn exhausted(body: &Body<'_>) -> String {
 
 fn operator_command(body: &Body<'_>) -> String {
     let refused = if body.is("accepted") { "" } else { "REFUSED " };
-    format!("{refused}command {}{}", body.text("verb"), reason(body))
+    let times = match body.text("attempts") {
+        text if text.is_empty() || text == "?" => String::new(),
+        text => format!(", {text} times"),
+    };
+    format!(
+        "{refused}command {}{times}{}",
+        body.text("verb"),
+        reason(body)
+    )
 }
 
 fn reason(body: &Body<'_>) -> String {
@@ -571,6 +579,11 @@ mod tests {
                 "OperatorCommand",
                 json!({"verb": "restart", "reason": "", "accepted": false}),
                 "REFUSED command restart",
+            ),
+            (
+                "OperatorCommand",
+                json!({"verb": "pause", "reason": "", "accepted": false, "attempts": 41}),
+                "REFUSED command pause, 41 times",
             ),
             (
                 "OutsideAction",

@@ -32,6 +32,7 @@ mod log_keeping;
 mod looking;
 mod main_job;
 mod nix_bundles;
+mod metrics;
 mod operating;
 mod probes;
 mod process_trees;

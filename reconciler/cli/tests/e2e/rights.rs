@@ -139,3 +139,35 @@ fn a_process_inside_an_agent_may_look_but_never_act() {
     assert_eq!(scene.pid("victim"), victim);
     scene.verifies();
 }
+
+#[test]
+fn who_is_refused_again_and_again_does_not_fill_the_ledger() {
+    if !can_be_another() {
+        return;
+    }
+    let scene = Scene::with(&[Agent::test("a", "sleep")]);
+    let _daemon = daemon_in_group(&scene);
+    let pid = scene.pid("a");
+    let group = GROUP.to_string();
+    for _ in 0..5 {
+        as_nobody(&scene, &group, "restart a").exits(4);
+        as_nobody(&scene, &group, "ledger key --rotate").exits(4);
+    }
+    let attempts = |verb: &str| {
+        let entries = scene.entries();
+        let of_verb = entries
+            .iter()
+            .filter(|e| e.kind() == "OperatorCommand" && e.body()["verb"] == verb);
+        of_verb.count()
+    };
+    // The others are counted, and written once the minute is over.
+    scene.entry("the first attempt is recorded", |e| {
+        e.body()["verb"] == "ledger key --rotate"
+    });
+    assert_eq!(
+        (attempts("restart"), attempts("ledger key --rotate")),
+        (1, 1)
+    );
+    assert_eq!(scene.pid("a"), pid);
+    scene.verifies();
+}

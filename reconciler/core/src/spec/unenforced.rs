@@ -20,7 +20,6 @@ const NODE: Rows<Node> = &[
     ("healthChecks", |node| !node.health_checks.is_empty()),
     ("rollback", |node| node.rollback != NodeRollback::default()),
     ("alerts", |node| !node.alerts.is_empty()),
-    ("listen.metrics", |node| node.metrics.is_some()),
 ];
 
 /// Fields of an agent's `spec` that are set and not acted on by this version, as paths within

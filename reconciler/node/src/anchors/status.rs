@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 /// One anchor of the ledger.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct AnchorStatus {
     /// Its kind and where it is.

@@ -2,10 +2,11 @@
 
 use http_body_util::{BodyExt, Limited};
 use osmoda_core::name::AgentName;
+use tokio::time::timeout;
 
 use super::{
     caller::Caller,
-    limits::{BODY_BYTES_MAX, REASON_BYTES_MAX},
+    limits::{BODY_BYTES_MAX, BODY_TIME_MAX, REASON_LETTERS_MAX},
     respond::{self, Answer, Problem},
     route::Verb,
     server::Shared,
@@ -27,12 +28,10 @@ where
 {
     if let Err(refusal) = shared.authorizer.may_act(caller) {
         let refused = command(verb, agent, Request::default())?;
-        tracing::warn!(uid = caller.uid, pid = caller.pid, verb = refused.verb(), reason = %refusal, "command refused");
-        // That the loop is gone does not make the refusal any less final.
-        let _ = shared.handle.refused(refused, caller.actor()).await;
-        return Err(Problem::forbidden(refusal.to_string()).hint(
-            "ask root, or be named under operators of the Node in the specs; the attempt is on record",
-        ));
+        let (handle, actor) = (shared.handle.clone(), caller.actor());
+        let verb = refused.verb();
+        let write = move |attempts| handle.refused(refused, actor, attempts);
+        return Err(shared.refuse(caller, verb, refusal, Box::new(write)));
     }
     let bytes = read_body(body).await?;
     let wanted = command(verb, agent, request(verb, &bytes)?)?;
@@ -87,23 +86,35 @@ fn request(verb: Verb, bytes: &[u8]) -> Result<Request, Problem> {
     if verb != Verb::Pause && !reason.is_empty() {
         return Err(Problem::invalid("only a pause takes a reason"));
     }
-    if reason.len() > REASON_BYTES_MAX {
-        return Err(Problem::invalid(format!(
-            "the reason has {} bytes; at most {REASON_BYTES_MAX} are allowed",
-            reason.len()
-        )));
-    }
+    check_reason(&reason)?;
     Ok(Request {
         reason,
         ..Request::default()
     })
 }
 
+/// Whether a reason is short enough.
+pub(super) fn check_reason(reason: &str) -> Result<(), Problem> {
+    let length = reason.chars().count();
+    if length <= REASON_LETTERS_MAX {
+        return Ok(());
+    }
+    Err(Problem::invalid(format!(
+        "the reason has {length} letters; at most {REASON_LETTERS_MAX} are allowed"
+    )))
+}
+
 fn parse<T: serde::de::DeserializeOwned>(bytes: &[u8], takes: &str) -> Result<T, Problem> {
-    serde_json::from_slice(bytes).map_err(|error| {
-        Problem::invalid(format!("the body cannot be read: {error}"))
-            .hint(format!("leave it empty; {takes}"))
-    })
+    object(bytes).map_err(|problem| problem.hint(format!("leave it empty; {takes}")))
+}
+
+/// A body that is a JSON object. (serde would take a list for its fields in their order.)
+pub(super) fn object<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    if bytes.trim_ascii_start().first() != Some(&b'{') {
+        return Err(Problem::invalid("the body is not a JSON object"));
+    }
+    serde_json::from_slice(bytes)
+        .map_err(|error| Problem::invalid(format!("the body cannot be read: {error}")))
 }
 
 /// The whole body, within its bound.
@@ -112,7 +123,15 @@ where
     B: hyper::body::Body<Data = hyper::body::Bytes>,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    match Limited::new(body, BODY_BYTES_MAX).collect().await {
+    let read = Limited::new(body, BODY_BYTES_MAX).collect();
+    let Ok(read) = timeout(BODY_TIME_MAX, read).await else {
+        let seconds = BODY_TIME_MAX.as_secs();
+        return Err(
+            Problem::too_slow(format!("the body did not arrive within {seconds} s"))
+                .hint("send all of what Content-Length says"),
+        );
+    };
+    match read {
         Ok(collected) => Ok(collected.to_bytes()),
         Err(error) if error.is::<http_body_util::LengthLimitError>() => Err(Problem::too_large(
             format!("the body has more than {BODY_BYTES_MAX} bytes"),

@@ -5,7 +5,12 @@
 //! for it; nobody is looked at more often than every [`FRESH`]; who could not be looked at in
 //! time comes first the next time, and shows what was known before.
 
-use std::{collections::BTreeMap, io, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    sync::Arc,
+    time::Duration,
+};
 
 use osmoda_core::{
     name::AgentName,
@@ -60,20 +65,31 @@ impl<R: Runtime> Gauge for RuntimeGauge<R> {
 }
 
 /// A gauge, and what it showed last.
-pub(super) struct Measures {
+pub struct Measures {
     gauge: Arc<dyn Gauge>,
-    looks: Mutex<BTreeMap<String, Look>>,
+    looks: Mutex<BTreeMap<AgentName, Look>>,
+}
+
+/// What an instance's process tree used when it was looked at last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Use {
+    /// Memory, in bytes.
+    pub memory_bytes: u64,
+    /// CPU time since the instance began, in microseconds.
+    pub cpu_us: u64,
+    /// CPU since the look before, in percent of one CPU; absent at the first one.
+    pub cpu_percent: Option<u32>,
 }
 
 #[derive(Debug, Clone)]
 struct Look {
-    invocation: String,
+    invocation: InvocationId,
     at: Instant,
-    usage: Usage,
-    shown: ResourceStatus,
+    used: Use,
 }
 
 impl Measures {
+    /// Nothing has been looked at yet.
     pub fn new(gauge: Arc<dyn Gauge>) -> Self {
         Self {
             gauge,
@@ -87,26 +103,54 @@ impl Measures {
     }
 
     /// Fills in what the running ones among all agents use.
-    pub async fn fill_all(&self, agents: &mut [AgentObject]) {
+    pub(super) async fn fill_all(&self, agents: &mut [AgentObject]) {
         {
             let mut looks = self.looks.lock().await;
-            looks.retain(|name, _| agents.iter().any(|agent| agent.metadata.name == *name));
+            let known: BTreeSet<&str> = (agents.iter())
+                .map(|agent| agent.metadata.name.as_str())
+                .collect();
+            looks.retain(|name, _| known.contains(name.as_str()));
         }
         self.fill(agents).await;
     }
 
     /// Fills in what the running ones among these agents use.
-    pub async fn fill(&self, agents: &mut [AgentObject]) {
+    pub(super) async fn fill(&self, agents: &mut [AgentObject]) {
+        let wanted = agents.iter().filter_map(wanted).collect();
+        let used = self.use_of(wanted).await;
+        for agent in agents.iter_mut().filter(|a| is_wanted(&a.status)) {
+            let used = used.get(agent.metadata.name.as_str());
+            agent.status.resources = used.map(|used| ResourceStatus {
+                memory_bytes: Some(used.memory_bytes),
+                cpu_percent: used.cpu_percent,
+            });
+        }
+    }
+
+    /// What the running ones use, where `agents` are all that there are.
+    pub async fn use_of_all(
+        &self,
+        agents: &BTreeSet<AgentName>,
+        running: Vec<(AgentName, InvocationId)>,
+    ) -> BTreeMap<AgentName, Use> {
+        self.looks
+            .lock()
+            .await
+            .retain(|name, _| agents.contains(name));
+        self.use_of(running).await
+    }
+
+    /// What these use; who could not be looked at in time and is not known from before is not
+    /// among the answers.
+    async fn use_of(&self, mut wanted: Vec<(AgentName, InvocationId)>) -> BTreeMap<AgentName, Use> {
         let deadline = Instant::now() + LOOK_TIME_MAX;
         // Two who ask at once share the looks of the first; who comes too late, what is known.
         let Ok(mut looks) = timeout_at(deadline, self.looks.lock()).await else {
-            return;
+            return BTreeMap::new();
         };
-        let mut wanted: Vec<_> = agents.iter_mut().filter(|a| is_wanted(&a.status)).collect();
-        wanted.sort_by_key(|agent| looks.get(&agent.metadata.name).map(|look| look.at));
-        for agent in wanted {
-            let name = agent.metadata.name.clone();
-            let invocation = agent.status.invocation.clone().unwrap_or_default();
+        wanted.sort_by_key(|(name, _)| looks.get(name).map(|look| look.at));
+        let mut found = BTreeMap::new();
+        for (name, invocation) in wanted {
             let known = looks
                 .get(&name)
                 .filter(|look| look.invocation == invocation)
@@ -118,35 +162,48 @@ impl Measures {
                     timeout_at(deadline, look).await.ok().flatten()
                 }
             };
-            agent.status.resources = look.as_ref().or(known.as_ref()).map(|l| l.shown.clone());
+            if let Some(shown) = look.as_ref().or(known.as_ref()) {
+                found.insert(name.clone(), shown.used);
+            }
             if let Some(look) = look {
                 looks.insert(name, look);
             }
         }
+        found
     }
 
     /// `None`: it has ended meanwhile, or its use cannot be read.
-    async fn look(&self, name: &str, invocation: String, before: Option<&Look>) -> Option<Look> {
-        let agent = AgentName::new(name).ok()?;
-        let id = InvocationId::from_hex(&invocation).ok()?;
-        let usage = self.gauge.usage(agent, id).await.ok()?;
+    async fn look(
+        &self,
+        name: &AgentName,
+        invocation: InvocationId,
+        before: Option<&Look>,
+    ) -> Option<Look> {
+        let usage = self.gauge.usage(name.clone(), invocation).await.ok()?;
         let at = Instant::now();
         let percent = |before: &Look| {
-            let used = usage.cpu_us.saturating_sub(before.usage.cpu_us);
+            let used = usage.cpu_us.saturating_sub(before.used.cpu_us);
             let passed = at.duration_since(before.at).as_micros().max(1);
             u32::try_from(u128::from(used) * 100 / passed).unwrap_or(u32::MAX)
         };
-        let shown = ResourceStatus {
-            memory_bytes: Some(usage.memory_bytes),
+        let used = Use {
+            memory_bytes: usage.memory_bytes,
+            cpu_us: usage.cpu_us,
             cpu_percent: before.map(percent),
         };
         Some(Look {
             invocation,
             at,
-            usage,
-            shown,
+            used,
         })
     }
+}
+
+fn wanted(agent: &AgentObject) -> Option<(AgentName, InvocationId)> {
+    let invocation = agent.status.invocation.as_deref().unwrap_or_default();
+    let name = AgentName::new(&agent.metadata.name).ok()?;
+    let invocation = InvocationId::from_hex(invocation).ok()?;
+    is_wanted(&agent.status).then_some((name, invocation))
 }
 
 fn is_wanted(status: &AgentStatus) -> bool {

@@ -12,39 +12,20 @@ use osmoda_ledger::{
     Commit, Draft, Ledger, ProveError,
     store::{DropError, Dropped, SignError},
 };
-use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use tokio::task::spawn_blocking;
 
 use super::{
-    actions::read_body,
+    actions::{check_reason, object, read_body},
     caller::Caller,
-    limits::REASON_BYTES_MAX,
+    limits::SEQ_MAX,
     respond::{self, Answer, Problem},
     route::LedgerVerb,
     server::Shared,
     source::EntrySource,
-    types::{LedgerCheckpoint, LedgerDropped, LedgerKey, LedgerProof},
+    types::{LedgerCheckpoint, LedgerDropped, LedgerKey, LedgerProof, PruneRequest, RedactRequest},
 };
 use crate::error::chain;
-
-/// Body of a prune.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct PruneRequest {
-    /// RFC 3339: entries from before then lose their bodies.
-    before: String,
-}
-
-/// Body of a redaction.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct RedactRequest {
-    /// Which entry.
-    seq: u64,
-    /// Why, for those who come after.
-    #[serde(default)]
-    reason: String,
-}
 
 /// What an operator asked for, read and checked.
 #[derive(Debug)]
@@ -114,12 +95,13 @@ where
 {
     let ledger = open(&*shared.ledger)?;
     if let Err(refusal) = shared.authorizer.may_act(caller) {
-        tracing::warn!(uid = caller.uid, pid = caller.pid, verb = verb.name(), reason = %refusal, "command refused");
-        // The refusal stands whether or not it can be recorded.
-        let _ = ledger.append(refused(verb, caller.actor())).await;
-        return Err(Problem::forbidden(refusal.to_string()).hint(
-            "ask root, or be named under operators of the Node in the specs; the attempt is on record",
-        ));
+        let actor = caller.actor();
+        let write = move |attempts| {
+            // The refusal stands whether or not it can be recorded.
+            let write = async move { ledger.append(refused(verb, actor, attempts)).await.ok() };
+            drop(tokio::spawn(write));
+        };
+        return Err(shared.refuse(caller, verb.name(), refusal, Box::new(write)));
     }
     let wanted = read(verb, &read_body(body).await?)?;
     let actor = caller.actor();
@@ -127,11 +109,12 @@ where
     done.map_err(|_| Problem::internal("the request ended in a panic"))?
 }
 
-fn refused(verb: LedgerVerb, actor: Actor) -> Commit {
+fn refused(verb: LedgerVerb, actor: Actor, attempts: u64) -> Commit {
     let event = Event::OperatorCommand(OperatorCommand {
         verb: verb.name().to_owned(),
         reason: String::new(),
         accepted: false,
+        attempts: (attempts > 1).then_some(attempts),
     });
     // A struct of texts always becomes an object.
     let body = serde_json::to_value(&event).ok();
@@ -152,12 +135,8 @@ fn refused(verb: LedgerVerb, actor: Actor) -> Commit {
 }
 
 fn read(verb: LedgerVerb, body: &[u8]) -> Result<Wanted, Problem> {
-    fn parse<'b, T: Deserialize<'b>>(body: &'b [u8], form: &str) -> Result<T, Problem> {
-        let parsed = serde_json::from_slice(body);
-        parsed.map_err(|error| {
-            Problem::invalid(format!("the body cannot be read: {error}"))
-                .hint(format!("it takes {form}"))
-        })
+    fn parse<T: DeserializeOwned>(body: &[u8], form: &str) -> Result<T, Problem> {
+        object(body).map_err(|problem| problem.hint(format!("it takes {form}")))
     }
     match verb {
         LedgerVerb::Checkpoint => Ok(Wanted::Checkpoint),
@@ -171,11 +150,9 @@ fn read(verb: LedgerVerb, body: &[u8]) -> Result<Wanted, Problem> {
         }
         LedgerVerb::Redact => {
             let request: RedactRequest = parse(body, "{\"seq\": 7, \"reason\": \"why\"}")?;
-            if request.reason.len() > REASON_BYTES_MAX {
-                let length = request.reason.len();
-                let message = format!(
-                    "the reason has {length} bytes; at most {REASON_BYTES_MAX} are allowed"
-                );
+            check_reason(&request.reason)?;
+            if request.seq > SEQ_MAX {
+                let message = format!("no entry has the number {}", request.seq);
                 return Err(Problem::invalid(message));
             }
             Ok(Wanted::Redact(request.seq, request.reason))

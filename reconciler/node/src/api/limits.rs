@@ -14,6 +14,8 @@ pub const HEADERS_MAX: usize = 64;
 pub const BODY_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Time a request's head may take, and an idle connection may stay open.
 pub const HEAD_TIME_MAX: Duration = Duration::from_secs(10);
+/// Time that a request's body may take, from its head on.
+pub const BODY_TIME_MAX: Duration = Duration::from_secs(15);
 /// Time from a request's head to its answer; streams are bounded by [`STALL_MAX`] instead.
 pub const REQUEST_TIME_MAX: Duration = Duration::from_secs(30);
 /// Time a reader may leave an answer or an event unread before it is dropped.
@@ -46,7 +48,9 @@ pub const LOG_LINE_BYTES_MAX: usize = 16 * 1024;
 pub const LOG_READ_BYTES: u64 = 64 * 1024;
 /// Time between looks at a log file that is followed.
 pub const LOG_POLL: Duration = Duration::from_millis(200);
-/// Longest reason of a pause, in bytes.
-pub const REASON_BYTES_MAX: usize = 1024;
+/// Longest reason of a pause or a redaction, in Unicode scalar values. The schemas name it too.
+pub const REASON_LETTERS_MAX: usize = 1024;
 /// Most manifests of a plan.
 pub const MANIFESTS_MAX: usize = 10_000;
+/// Largest number that an entry can have: SQLite's largest integer.
+pub const SEQ_MAX: u64 = i64::MAX.unsigned_abs();

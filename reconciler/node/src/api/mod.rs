@@ -9,22 +9,26 @@
 mod actions;
 pub mod authorize;
 pub mod caller;
+pub(crate) mod connection;
 mod entries;
 mod follow;
 pub mod gauge;
 mod ledger;
 pub mod limits;
 mod logs;
+pub mod openapi;
+pub mod operations;
 mod plan;
 mod query;
-mod respond;
-mod route;
+mod refusals;
+pub(crate) mod respond;
+pub mod route;
 mod server;
 mod socket;
 pub mod source;
 mod stall;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 pub mod types;
 
 use std::{path::PathBuf, sync::Arc};
@@ -33,13 +37,13 @@ use tokio::sync::watch;
 
 pub use self::{
     authorize::{Authorizer, InAgentTree},
-    gauge::{Gauge, RuntimeGauge},
+    gauge::{Gauge, Measures, RuntimeGauge, Use},
     logs::LogFiles,
     server::serve,
     socket::Listener,
     source::EntrySource,
 };
-use crate::handle::Handle;
+use crate::{handle::Handle, metrics::Metrics};
 
 /// Everything that the API needs.
 pub struct ApiOptions {
@@ -51,8 +55,10 @@ pub struct ApiOptions {
     pub ledger: Arc<dyn EntrySource>,
     /// The files that hold agents' output.
     pub logs: LogFiles,
-    /// What can be measured of agents that run.
-    pub gauge: Arc<dyn Gauge>,
+    /// What agents that run use.
+    pub measures: Arc<Measures>,
+    /// What /metrics shows.
+    pub metrics: Arc<Metrics>,
     /// Who may do what.
     pub authorizer: Authorizer,
     /// Turns true when the daemon ends.

@@ -20,7 +20,7 @@ pub fn read(body: &[u8]) -> Result<Loaded, Problem> {
         ))
     })?;
     if manifests.len() > MANIFESTS_MAX {
-        return Err(Problem::too_large(format!(
+        return Err(Problem::invalid(format!(
             "more than {MANIFESTS_MAX} manifests"
         )));
     }

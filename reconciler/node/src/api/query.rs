@@ -2,7 +2,10 @@
 
 use osmoda_core::{name::AgentName, time::Wall};
 
-use super::{limits, respond::Problem};
+use super::{
+    limits::{self, SEQ_MAX},
+    respond::Problem,
+};
 
 /// Which entries are asked for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -65,9 +68,8 @@ impl EntryQuery {
         for (key, value) in form_urlencoded::parse(query.as_bytes()) {
             match &*key {
                 "from" => {
-                    from = value
-                        .parse()
-                        .map_err(|_| bad(&key, &value, "an entry's number"))?
+                    from = entry_number(&value)
+                        .ok_or_else(|| bad(&key, &value, "an entry's number"))?
                 }
                 "limit" => limit = number(&key, &value, limits::ENTRIES_MAX)?,
                 _ => return Err(unknown(&key, "from and limit")),
@@ -115,8 +117,8 @@ pub fn seq(query: &str) -> Result<u64, Problem> {
     for (key, value) in form_urlencoded::parse(query.as_bytes()) {
         match &*key {
             "seq" => {
-                let number = value.parse();
-                seq = Some(number.map_err(|_| bad(&key, &value, "an entry's number"))?);
+                let number = entry_number(&value);
+                seq = Some(number.ok_or_else(|| bad(&key, &value, "an entry's number"))?);
             }
             _ => return Err(unknown(&key, "seq")),
         }
@@ -137,6 +139,11 @@ pub fn none(query: &str) -> Result<(), Problem> {
     }
 }
 
+/// A number that an entry can have.
+pub fn entry_number(value: &str) -> Option<u64> {
+    value.parse().ok().filter(|number| *number <= SEQ_MAX)
+}
+
 fn agent(value: &str) -> Result<AgentName, Problem> {
     AgentName::new(value)
         .map_err(|why| Problem::invalid(format!("{value:?} is no name of an agent: it {why}")))
@@ -144,10 +151,9 @@ fn agent(value: &str) -> Result<AgentName, Problem> {
 
 fn since(value: &str) -> Result<Since, Problem> {
     if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
-        return value
-            .parse()
+        return entry_number(value)
             .map(Since::Seq)
-            .map_err(|_| bad("since", value, SINCE_FORMS));
+            .ok_or_else(|| bad("since", value, SINCE_FORMS));
     }
     let time: jiff::Timestamp = value
         .parse()
@@ -221,7 +227,12 @@ mod tests {
             message("agent=A"),
             "\"A\" is no name of an agent: it contains 'A'; only a-z, 0-9 and '-' are allowed"
         );
-        assert!(EntryQuery::parse("since=99999999999999999999").is_err());
+        for beyond in ["9223372036854775808", "99999999999999999999"] {
+            assert!(EntryQuery::parse(&format!("since={beyond}")).is_err());
+            assert!(EntryQuery::parse_page(&format!("from={beyond}")).is_err());
+            assert!(seq(&format!("seq={beyond}")).is_err());
+        }
+        assert_eq!(seq("seq=9223372036854775807"), Ok(SEQ_MAX));
         assert!(none("x=1").is_err());
     }
 

@@ -6,12 +6,15 @@ use http_body_util::{Either, Full, channel::Channel};
 use hyper::{
     Response, StatusCode,
     body::Bytes,
-    header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue},
+    header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue},
 };
 use serde::Serialize;
 
 use super::types::ErrorObject;
-use crate::handle::{CommandError, Gone};
+use crate::{
+    handle::{CommandError, Gone},
+    metrics::text::Form,
+};
 
 /// Body of an answer: whole, or as it comes.
 pub type Body = Either<Full<Bytes>, Channel<Bytes, Infallible>>;
@@ -25,6 +28,8 @@ pub struct Problem {
     pub status: StatusCode,
     /// What the caller reads.
     pub object: ErrorObject,
+    /// The methods that are known there, of a 405 (RFC 9110, section 15.5.6).
+    pub allow: Option<String>,
 }
 
 impl Problem {
@@ -34,7 +39,11 @@ impl Problem {
             message: message.into(),
             hint: String::new(),
         };
-        Self { status, object }
+        Self {
+            status,
+            object,
+            allow: None,
+        }
     }
 
     /// 404.
@@ -62,9 +71,23 @@ impl Problem {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "InvalidRequest", message)
     }
 
-    /// 405.
-    pub fn wrong_method(message: impl Into<String>) -> Self {
-        Self::new(StatusCode::METHOD_NOT_ALLOWED, "InvalidRequest", message)
+    /// 405, with the methods that are known there.
+    pub fn wrong_method(message: impl Into<String>, allow: &str) -> Self {
+        Self {
+            allow: Some(allow.to_owned()),
+            ..Self::new(StatusCode::METHOD_NOT_ALLOWED, "InvalidRequest", message)
+        }
+    }
+
+    /// 408: the request did not arrive in time.
+    pub fn too_slow(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::REQUEST_TIMEOUT, "InvalidRequest", message)
+    }
+
+    /// 431: the request's head is beyond its bounds.
+    pub fn head_too_large(message: impl Into<String>) -> Self {
+        let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+        Self::new(status, "InvalidRequest", message)
     }
 
     /// 503: trying again later can help.
@@ -86,7 +109,12 @@ impl Problem {
 
     /// As an answer.
     pub fn answer(&self) -> Answer {
-        json(self.status, &self.object)
+        let mut answer = json(self.status, &self.object);
+        let allow = self.allow.as_deref().map(HeaderValue::from_str);
+        if let Some(Ok(allow)) = allow {
+            answer.headers_mut().insert(ALLOW, allow);
+        }
+        answer
     }
 }
 
@@ -138,6 +166,15 @@ pub fn events(body: Channel<Bytes, Infallible>) -> Answer {
     let headers = answer.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    answer
+}
+
+/// 200 with metrics.
+pub fn metrics(form: Form, text: String) -> Answer {
+    let mut answer = Response::new(Either::Left(Full::new(Bytes::from(text))));
+    answer
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static(form.content_type()));
     answer
 }
 

@@ -3,7 +3,10 @@
 use hyper::Method;
 use osmoda_core::name::AgentName;
 
-use super::respond::Problem;
+use super::{
+    operations::{self, Target},
+    respond::Problem,
+};
 
 /// What a request asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -11,6 +14,8 @@ use super::respond::Problem;
 pub enum Route {
     Health,
     Ready,
+    Metrics,
+    OpenApi,
     Status,
     Agents,
     Agent(AgentName),
@@ -63,9 +68,7 @@ pub enum Verb {
 }
 
 /// First segments, or whole paths, that the contract knows and this version does not have yet.
-const LATER: [&str; 7] = [
-    "metrics",
-    "openapi.json",
+const LATER: [&str; 5] = [
     "v1/alerts",
     "v1/generations",
     "v1/rollback",
@@ -80,44 +83,28 @@ impl Route {
     /// 404 for an unknown path, 405 for a known one with another method, 400 for a name that no
     /// agent can have.
     pub fn of(method: &Method, path: &str) -> Result<Self, Problem> {
-        let trimmed = path.strip_prefix('/').unwrap_or(path);
-        let segments: Vec<&str> = trimmed.split('/').collect();
-        let get = |route| require(method, &Method::GET, path, route);
-        match segments.as_slice() {
-            ["healthz"] => get(Self::Health),
-            ["readyz"] => get(Self::Ready),
-            ["v1", "status"] => get(Self::Status),
-            ["v1", "agents"] => get(Self::Agents),
-            ["v1", "diff"] => get(Self::Diff),
-            ["v1", "plan"] if method == Method::POST => Ok(Self::PlanOf),
-            ["v1", "plan"] => get(Self::Plan),
-            ["v1", "events"] => get(Self::Events),
-            ["v1", "ledger", "head"] => get(Self::LedgerHead),
-            ["v1", "ledger", "entries"] => get(Self::LedgerEntries),
-            ["v1", "ledger", "checkpoint"] if method == Method::POST => {
-                Ok(Self::LedgerAct(LedgerVerb::Checkpoint))
+        let here: Vec<_> = operations::all()
+            .iter()
+            .filter_map(|operation| Some((operation, fit(operation.path, path)?)))
+            .collect();
+        let Some((_, name)) = here.first() else {
+            return Err(unknown(path));
+        };
+        let name = name.map(parse_name).transpose()?;
+        let asked = here
+            .iter()
+            .find(|(operation, _)| operation.method == method);
+        match (asked.map(|(operation, _)| operation.target), name) {
+            (Some(Target::Node(route)), _) => Ok(route()),
+            (Some(Target::Agent(route)), Some(name)) => Ok(route(name)),
+            (Some(Target::Agent(_)), None) => Err(unknown(path)),
+            (None, _) => {
+                let allowed: Vec<_> = here
+                    .iter()
+                    .map(|(operation, _)| &operation.method)
+                    .collect();
+                Err(wrong_method(method, path, &allowed))
             }
-            ["v1", "ledger", "checkpoint"] => get(Self::LedgerCheckpoint),
-            ["v1", "ledger", "key"] => get(Self::LedgerKey),
-            ["v1", "ledger", "proof"] => get(Self::LedgerProof),
-            ["v1", "ledger", "key", "rotate"] => change(method, path, LedgerVerb::Rotate),
-            ["v1", "ledger", "prune"] => change(method, path, LedgerVerb::Prune),
-            ["v1", "ledger", "redact"] => change(method, path, LedgerVerb::Redact),
-            ["v1", verb @ ("pause" | "resume")] => act(method, path, verb, None),
-            ["v1", "agents", name] => get(Self::Agent(parse_name(name)?)),
-            ["v1", "agents", name, "logs"] => get(Self::Logs(parse_name(name)?)),
-            [
-                "v1",
-                "agents",
-                name,
-                verb @ ("restart" | "pause" | "resume" | "rollback" | "verify"),
-            ] => act(method, path, verb, Some(parse_name(name)?)),
-            ["v1", "agents", name, "generations"] => get(Self::Generations(parse_name(name)?)),
-            _ if LATER.iter().any(|known| begins_with(trimmed, known)) => Err(later(path)),
-            _ => Err(
-                Problem::not_found(format!("there is no {path:?} in this API"))
-                    .hint("the API is described in docs/api.md"),
-            ),
         }
     }
 
@@ -130,34 +117,27 @@ impl Route {
     }
 }
 
-fn require(method: &Method, wanted: &Method, path: &str, route: Route) -> Result<Route, Problem> {
-    if method == wanted {
-        return Ok(route);
+/// Whether `path` is one of `template`, and which agent it names.
+fn fit<'p>(template: &str, path: &'p str) -> Option<Option<&'p str>> {
+    let mut name = None;
+    let mut given = path.split('/');
+    for wanted in template.split('/') {
+        match (wanted, given.next()?) {
+            ("{name}", segment) => name = Some(segment),
+            (wanted, segment) if wanted == segment => {}
+            _ => return None,
+        }
     }
-    Err(
-        Problem::wrong_method(format!("{path} does not know {method}"))
-            .hint(format!("use {wanted} {path}")),
+    given.next().is_none().then_some(name)
+}
+
+fn wrong_method(method: &Method, path: &str, allowed: &[&Method]) -> Problem {
+    let allowed: Vec<_> = allowed.iter().map(|method| method.as_str()).collect();
+    Problem::wrong_method(
+        format!("{path} does not know {method}"),
+        &allowed.join(", "),
     )
-}
-
-fn act(
-    method: &Method,
-    path: &str,
-    verb: &str,
-    agent: Option<AgentName>,
-) -> Result<Route, Problem> {
-    let verb = match verb {
-        "restart" => Verb::Restart,
-        "pause" => Verb::Pause,
-        "rollback" => Verb::Rollback,
-        "verify" => Verb::Verify,
-        _ => Verb::Resume,
-    };
-    require(method, &Method::POST, path, Route::Act(verb, agent))
-}
-
-fn change(method: &Method, path: &str, verb: LedgerVerb) -> Result<Route, Problem> {
-    require(method, &Method::POST, path, Route::LedgerAct(verb))
+    .hint(format!("use {} {path}", allowed.join(" or ")))
 }
 
 fn parse_name(text: &str) -> Result<AgentName, Problem> {
@@ -165,9 +145,14 @@ fn parse_name(text: &str) -> Result<AgentName, Problem> {
         .map_err(|why| Problem::invalid(format!("{text:?} is no name of an agent: it {why}")))
 }
 
-fn later(path: &str) -> Problem {
-    Problem::not_found(format!("{path} is not available in this version"))
-        .hint("a later version of osmoda has it")
+fn unknown(path: &str) -> Problem {
+    let trimmed = path.strip_prefix('/').unwrap_or(path);
+    if LATER.iter().any(|known| begins_with(trimmed, known)) {
+        return Problem::not_found(format!("{path} is not available in this version"))
+            .hint("a later version of osmoda has it");
+    }
+    Problem::not_found(format!("there is no {path:?} in this API"))
+        .hint("the API is described in docs/api.md and by GET /openapi.json")
 }
 
 fn begins_with(path: &str, known: &str) -> bool {
@@ -177,6 +162,8 @@ fn begins_with(path: &str, known: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use hyper::StatusCode;
 
     use super::*;
@@ -190,6 +177,8 @@ mod tests {
         let cases = [
             ("GET", "/healthz", Route::Health),
             ("GET", "/readyz", Route::Ready),
+            ("GET", "/metrics", Route::Metrics),
+            ("GET", "/openapi.json", Route::OpenApi),
             ("GET", "/v1/status", Route::Status),
             ("GET", "/v1/agents", Route::Agents),
             ("GET", "/v1/agents/a-1", Route::Agent(name("a-1"))),
@@ -263,6 +252,24 @@ mod tests {
     }
 
     #[test]
+    fn no_two_operations_are_the_same_request_or_have_the_same_name() {
+        let requests = |o: &operations::Operation| format!("{} {}", o.method, o.path);
+        let distinct: BTreeSet<_> = operations::all().iter().map(requests).collect();
+        let ids: BTreeSet<_> = operations::all().iter().map(|o| o.id).collect();
+        let all = operations::all().len();
+        assert_eq!((distinct.len(), ids.len()), (all, all));
+    }
+
+    #[test]
+    fn what_takes_a_query_says_which() {
+        for operation in operations::all() {
+            let path = operation.path.replace("{name}", "a");
+            let route = Route::of(&operation.method, &path).unwrap();
+            assert_eq!(route.takes_query(), !operation.query.is_empty(), "{path}");
+        }
+    }
+
+    #[test]
     fn what_is_not_there_says_why() {
         let refused = |method: Method, path| {
             let problem = Route::of(&method, path).unwrap_err();
@@ -281,9 +288,9 @@ mod tests {
                 "there is no \"/v1/agents/a/eat\" in this API",
             ),
             (
-                "/metrics",
+                "/v1/system/x",
                 StatusCode::NOT_FOUND,
-                "/metrics is not available in this version",
+                "/v1/system/x is not available in this version",
             ),
             (
                 "/metricsx",
@@ -313,9 +320,8 @@ mod tests {
                 "{path}"
             );
         }
-        assert_eq!(
-            refused(Method::DELETE, "/v1/plan").0,
-            StatusCode::METHOD_NOT_ALLOWED
-        );
+        let problem = Route::of(&Method::DELETE, "/v1/plan").unwrap_err();
+        assert_eq!(problem.status, StatusCode::METHOD_NOT_ALLOWED);
+        assert_eq!(problem.allow.as_deref(), Some("GET, POST"));
     }
 }

@@ -3,11 +3,13 @@
 //! Where to start: [`serve`]; what a request leads to is in `answer`. A connection is a task of
 //! its own: whatever happens in it, the others and the server go on.
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
-use hyper::{Request, body::Incoming, header::HeaderMap, server::conn::http1, service::service_fn};
-use hyper_util::rt::{TokioIo, TokioTimer};
-use serde::Serialize;
+use hyper::{
+    Request,
+    body::Incoming,
+    header::{ACCEPT, HeaderMap},
+};
 use tokio::{
     net::{UnixListener, UnixStream},
     sync::{OwnedSemaphorePermit, Semaphore, watch},
@@ -18,19 +20,23 @@ use tokio::{
 use super::{
     ApiError, ApiOptions, EntrySource, LogFiles,
     actions::{act, read_body},
-    authorize::Authorizer,
+    authorize::{Authorizer, Refusal},
     caller::Caller,
+    connection::{converse, last_answer},
     entries,
     follow::{self, EventStream, ending},
     gauge::Measures,
     limits,
     query::{self, EntryQuery, LogQuery},
+    refusals::{Refusals, Write},
     respond::{self, Answer, Problem},
     route::Route,
-    stall::Impatient,
-    types::{AgentList, EntryList, LogText},
+    types::{AgentItems, AgentList, Alive, EntryList, LogText, Ready},
 };
-use crate::handle::Handle;
+use crate::{
+    handle::Handle,
+    metrics::{Metrics, text::Form},
+};
 
 /// What every request may use.
 pub(super) struct Shared {
@@ -38,9 +44,11 @@ pub(super) struct Shared {
     pub(super) authorizer: Authorizer,
     pub(super) ledger: Arc<dyn EntrySource>,
     logs: LogFiles,
-    measures: Measures,
+    measures: Arc<Measures>,
+    metrics: Arc<Metrics>,
     shutdown: watch::Receiver<bool>,
     socket_group: u32,
+    refusals: Refusals,
 }
 
 /// How many may be connected at once, by what they may do.
@@ -60,7 +68,8 @@ pub async fn serve(options: ApiOptions) -> Result<(), ApiError> {
         handle,
         ledger,
         logs,
-        gauge,
+        measures,
+        metrics,
         authorizer,
         mut shutdown,
     } = options;
@@ -79,9 +88,11 @@ pub async fn serve(options: ApiOptions) -> Result<(), ApiError> {
         authorizer,
         ledger,
         logs,
-        measures: Measures::new(gauge),
+        measures,
+        metrics,
         shutdown: shutdown.clone(),
         socket_group,
+        refusals: Refusals::default(),
     };
     let shared = Arc::new(shared);
     let places = Places {
@@ -127,7 +138,7 @@ fn admit(stream: UnixStream, shared: &Arc<Shared>, places: &Places, connections:
         &places.readers
     };
     match Arc::clone(places).try_acquire_owned() {
-        Ok(place) => _ = connections.spawn(converse(stream, caller, Arc::clone(shared), place)),
+        Ok(place) => _ = connections.spawn(attend(stream, caller, Arc::clone(shared), place)),
         Err(_) => turn_away(&stream, &caller),
     }
 }
@@ -157,46 +168,41 @@ fn turn_away(stream: &UnixStream, caller: &Caller) {
     );
     let busy = Problem::unavailable("too many connections at once")
         .hint("close some, or try again in a moment");
-    let body = serde_json::to_string(&busy.object).unwrap_or_default();
-    let answer = format!(
-        "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\n\
-         connection: close\r\ncontent-length: {}\r\n\r\n{body}",
-        body.len()
-    );
     // A caller that has hung up needs no answer.
-    let _ = stream.try_write(answer.as_bytes());
+    let _ = stream.try_write(&last_answer(&busy));
 }
 
 /// Answers the requests of one connection.
-async fn converse(
+async fn attend(
     stream: UnixStream,
     caller: Caller,
     shared: Arc<Shared>,
     _place: OwnedSemaphorePermit,
 ) {
-    let io = TokioIo::new(Impatient::new(stream, limits::STALL_MAX));
     let mut shutdown = shared.shutdown.clone();
-    let service = service_fn(|request| {
+    let respond = |request| {
         let (shared, caller) = (Arc::clone(&shared), caller.clone());
-        async move { Ok::<_, Infallible>(respond_to(&shared, &caller, request).await) }
-    });
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(limits::HEAD_TIME_MAX)
-        .max_headers(limits::HEADERS_MAX)
-        .max_header_size(limits::HEAD_BYTES_MAX)
-        .max_buf_size(limits::HEAD_BYTES_MAX)
-        .serve_connection(io, service);
-    let mut connection = std::pin::pin!(connection);
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = ending(&mut shutdown) => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
-        }
+        async move { respond_to(&shared, &caller, request).await }
     };
-    if let Err(error) = ended {
-        tracing::debug!(%error, "a connection ended early");
+    converse(stream, respond, ending(&mut shutdown)).await;
+}
+
+impl Shared {
+    /// The answer to a caller who may not act; the attempt goes on record by `write`.
+    pub(super) fn refuse(
+        &self,
+        caller: &Caller,
+        verb: &'static str,
+        refusal: Refusal,
+        write: Write,
+    ) -> Problem {
+        if self.refusals.note(caller.uid, verb, write) {
+            let (uid, pid) = (caller.uid, caller.pid);
+            tracing::warn!(uid, pid, verb, reason = %refusal, "command refused");
+        }
+        Problem::forbidden(refusal.to_string()).hint(
+            "ask root, or be named under operators of the Node in the specs; the attempt is on record",
+        )
     }
 }
 
@@ -235,7 +241,7 @@ async fn answer(
         Route::LedgerEntries => ledger_entries(shared, query).await,
         Route::Act(verb, agent) => act(shared, caller, verb, agent, body).await,
         Route::Status => Ok(respond::found(&status(shared).await?)),
-        Route::Agents => Ok(respond::found(&Items {
+        Route::Agents => Ok(respond::found(&AgentItems {
             items: status(shared).await?.items,
         })),
         Route::Generations(name) => match shared.handle.generations(name.clone()).await? {
@@ -283,23 +289,17 @@ async fn answer(
         }
         Route::LedgerAct(verb) => super::ledger::act(shared, caller, verb, body).await,
         Route::Ready => ready(shared).await,
+        Route::Metrics => {
+            let accept = head
+                .headers
+                .get(ACCEPT)
+                .and_then(|value| value.to_str().ok());
+            let form = Form::wanted(accept);
+            Ok(respond::metrics(form, shared.metrics.read(form).await))
+        }
+        Route::OpenApi => Ok(respond::found(&super::openapi::document())),
         Route::Health => Ok(respond::found(&Alive { alive: true })),
     }
-}
-
-#[derive(Serialize)]
-struct Items<T> {
-    items: Vec<T>,
-}
-
-#[derive(Serialize)]
-struct Alive {
-    alive: bool,
-}
-
-#[derive(Serialize)]
-struct Ready {
-    ready: bool,
 }
 
 /// What the loop knows of all, and what they use.
@@ -344,7 +344,7 @@ fn last_event_id(headers: &HeaderMap) -> Result<Option<u64>, Problem> {
     let Some(value) = headers.get("last-event-id") else {
         return Ok(None);
     };
-    let number = value.to_str().ok().and_then(|text| text.parse().ok());
+    let number = value.to_str().ok().and_then(query::entry_number);
     number
         .map(Some)
         .ok_or_else(|| Problem::invalid("Last-Event-ID is not an entry's number"))

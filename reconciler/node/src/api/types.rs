@@ -9,11 +9,13 @@ use osmoda_core::{
     status::{Condition, Phase},
 };
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
+use super::openapi::schemas;
 use crate::anchors::AnchorStatus;
 
 /// Every agent, and the node they run on: `osmoda status -o json`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct AgentList {
     /// `osmoda/v1`.
@@ -26,8 +28,30 @@ pub struct AgentList {
     pub items: Vec<AgentObject>,
 }
 
+/// Every agent: /v1/agents.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AgentItems {
+    /// Agents, by name.
+    pub items: Vec<AgentObject>,
+}
+
+/// The API answers: /healthz.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Alive {
+    /// Always true.
+    pub alive: bool,
+}
+
+/// The reconcile loop turns: /readyz.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Ready {
+    /// Always true; a loop that does not turn is an [`ErrorObject`].
+    pub ready: bool,
+}
+
 /// One agent: what it should be and what it is.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct AgentObject {
     /// `osmoda/v1`.
@@ -43,7 +67,7 @@ pub struct AgentObject {
 }
 
 /// Name and labels of an agent.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Metadata {
     /// Name.
@@ -55,10 +79,11 @@ pub struct Metadata {
 }
 
 /// Observed state of an agent.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct AgentStatus {
     /// Where it is in its life.
+    #[schema(value_type = schemas::Phase)]
     pub phase: Phase,
     /// It does its work.
     pub ready: bool,
@@ -87,6 +112,7 @@ pub struct AgentStatus {
     /// Open incident.
     pub incident: Option<String>,
     /// Aspects of its state.
+    #[schema(value_type = Vec<schemas::Condition>)]
     pub conditions: Vec<Condition>,
     /// Fields of its spec that this version accepts and does not enforce yet, and limits that
     /// this host cannot enforce, those with the reason in parentheses.
@@ -96,7 +122,7 @@ pub struct AgentStatus {
 }
 
 /// How the last instance ended.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct LastExitStatus {
     /// Exit code.
@@ -110,23 +136,28 @@ pub struct LastExitStatus {
 }
 
 /// Which generations matter to an agent.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct GenerationStatus {
     /// What the spec asks for; absent until it has a number.
+    #[schema(value_type = Option<schemas::Generation>)]
     pub desired: Option<Generation>,
     /// What the profile points to.
+    #[schema(value_type = Option<schemas::Generation>)]
     pub active: Option<Generation>,
     /// What was proven last; absent until something was.
+    #[schema(value_type = Option<schemas::Generation>)]
     pub last_known_good: Option<Generation>,
     /// What is known of the active one.
+    #[schema(value_type = Option<schemas::Verdict>)]
     pub verdict: Option<Verdict>,
     /// What is known of the desired one.
+    #[schema(value_type = Option<schemas::Verdict>)]
     pub desired_verdict: Option<Verdict>,
 }
 
 /// Every generation of an agent: `osmoda generations`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct GenerationList {
     /// By number.
@@ -134,7 +165,7 @@ pub struct GenerationList {
 }
 
 /// One entry of an agent's profile, and what became of it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct GenerationItem {
     /// Its number.
@@ -144,6 +175,7 @@ pub struct GenerationItem {
     /// When it became active first (RFC 3339); absent if osmoda never made it active.
     pub created_at: Option<String>,
     /// Good, Bad or Unproven.
+    #[schema(value_type = schemas::Verdict)]
     pub verdict: Verdict,
     /// Why it is Bad; else empty.
     pub reason: String,
@@ -159,7 +191,7 @@ pub struct GenerationItem {
 }
 
 /// Whether all that a generation needs is as Nix noted it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ClosureStatus {
     /// How far it is known.
@@ -177,7 +209,7 @@ pub struct ClosureStatus {
 }
 
 /// What is known of a closure.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub enum ClosureState {
     /// It is being hashed, or waits for another.
     UnderWay,
@@ -190,7 +222,7 @@ pub enum ClosureState {
 }
 
 /// Body of a rollback.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct RollbackRequest {
     /// The number of the generation; absent: the newest Good one other than the active one.
@@ -198,7 +230,7 @@ pub struct RollbackRequest {
 }
 
 /// Use of resources by an agent's process tree.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ResourceStatus {
     /// Memory, in bytes.
@@ -208,7 +240,7 @@ pub struct ResourceStatus {
 }
 
 /// What happens next by itself.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct NextAction {
     /// What.
@@ -220,7 +252,7 @@ pub struct NextAction {
 }
 
 /// The machine and the daemon.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct NodeStatus {
     /// Name in the ledger.
@@ -246,7 +278,7 @@ pub struct NodeStatus {
 }
 
 /// A spec file that was refused.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SpecErrorStatus {
     /// File.
@@ -256,7 +288,7 @@ pub struct SpecErrorStatus {
 }
 
 /// The audit ledger.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct LedgerStatus {
     /// Origin of the log.
@@ -278,7 +310,7 @@ pub struct LedgerStatus {
 }
 
 /// Desired against observed: `osmoda status --diff -o json`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct DiffReport {
     /// No agent differs.
@@ -290,17 +322,18 @@ pub struct DiffReport {
 }
 
 /// Differences of one agent.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct AgentDiff {
     /// Name.
     pub name: String,
     /// The fields that differ.
+    #[schema(value_type = Vec<schemas::Difference>)]
     pub differences: Vec<Difference>,
 }
 
 /// What a reconcile would do now: `osmoda plan -o json`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PlanReport {
     /// In the order in which they would be taken, agent by agent.
@@ -308,7 +341,7 @@ pub struct PlanReport {
 }
 
 /// One step of a plan.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PlanStep {
     /// Whose.
@@ -326,7 +359,7 @@ pub struct PlanStep {
 }
 
 /// Answer to a command.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Accepted {
     /// Always true; a refusal is an [`ErrorObject`].
@@ -336,7 +369,7 @@ pub struct Accepted {
 }
 
 /// An entry of the ledger: `osmoda events -o json` and /v1/ledger/entries.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct EntryObject {
     /// Sequence number, from 0.
@@ -348,7 +381,7 @@ pub struct EntryObject {
 }
 
 /// Entries in the order of the ledger: `osmoda events -o json` and /v1/ledger/entries.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct EntryList {
     /// The entries asked for.
@@ -358,7 +391,7 @@ pub struct EntryList {
 }
 
 /// The end of the ledger: `osmoda ledger head -o json`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct LedgerHead {
     /// Origin of the log.
@@ -376,7 +409,7 @@ pub struct LedgerHead {
 }
 
 /// A signed checkpoint.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct CheckpointStatus {
     /// Entries that it covers.
@@ -386,7 +419,7 @@ pub struct CheckpointStatus {
 }
 
 /// The newest signed checkpoint: `osmoda ledger checkpoint -o json`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct LedgerCheckpoint {
     /// Entries that it covers.
@@ -398,7 +431,7 @@ pub struct LedgerCheckpoint {
 }
 
 /// The key that signs the ledger: `osmoda ledger key -o json`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct LedgerKey {
     /// Its public half (C2SP vkey).
@@ -408,7 +441,7 @@ pub struct LedgerKey {
 }
 
 /// Proof that the ledger holds an entry: `osmoda ledger prove -o json`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct LedgerProof {
     /// Which.
@@ -418,7 +451,7 @@ pub struct LedgerProof {
 }
 
 /// Bodies that were dropped: `osmoda ledger prune` and `redact` with -o json.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct LedgerDropped {
     /// The entry that says so.
@@ -443,7 +476,7 @@ impl From<osmoda_ledger::store::Dropped> for LedgerDropped {
 }
 
 /// Output of an agent: `osmoda logs -o json`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct LogText {
     /// Whose.
@@ -455,7 +488,7 @@ pub struct LogText {
 }
 
 /// One line of output as it comes: an event of `?follow=1`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct LogLine {
     /// Without its end of line.
@@ -463,18 +496,41 @@ pub struct LogLine {
 }
 
 /// Body of a pause.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct PauseRequest {
     /// Why, for those who come after; may be empty.
+    #[schema(max_length = 1024)]
+    pub reason: String,
+}
+
+/// Body of a prune.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct PruneRequest {
+    /// RFC 3339: entries from before then lose their bodies.
+    #[schema(format = DateTime)]
+    pub before: String,
+}
+
+/// Body of a redaction.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RedactRequest {
+    /// Which entry.
+    #[schema(maximum = 9_223_372_036_854_775_807u64)]
+    pub seq: u64,
+    /// Why, for those who come after; may be empty.
+    #[serde(default)]
+    #[schema(max_length = 1024)]
     pub reason: String,
 }
 
 /// An error: stable code, message, and what to do next.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ErrorObject {
-    /// Stable CamelCase word: NotFound, Forbidden, InvalidRequest, Unavailable, Internal.
+    /// Stable CamelCase word: NotFound, Forbidden, InvalidRequest, Conflict, Unavailable, Internal.
     pub code: String,
     /// What failed, on what, and why.
     pub message: String,

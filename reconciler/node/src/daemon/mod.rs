@@ -52,6 +52,7 @@ use crate::{
     },
     error::chain,
     handle::SpecsRead,
+    metrics::{self, Metrics},
     paths::Paths,
     reconcile::{Edges, NodeFacts, Reconciler, act::Offload},
     specs::{LoadOptions, SpecsRef},
@@ -218,6 +219,10 @@ async fn serve(options: DaemonOptions) -> Result<Ending, DaemonError> {
         runtime: "native".to_owned(),
         specs: options.specs.to_string(),
     };
+    let build = metrics::Build {
+        version: facts.version.clone(),
+        runtime: facts.runtime.clone(),
+    };
     let edges = Edges {
         runtime: Arc::clone(&runtime),
         profiles: Arc::new(profiles),
@@ -234,6 +239,23 @@ async fn serve(options: DaemonOptions) -> Result<Ending, DaemonError> {
     };
     let (mut reconciler, handle) = Reconciler::new(edges, facts);
     listen_to_agents(notifications, &runtime, &reconciler, clock);
+    let source = api::source::LedgerSource::new(ledger.clone())
+        .map_err(|error| DaemonError::system("cannot read the ledger", error))?;
+    let source: Arc<dyn api::EntrySource> = Arc::new(source);
+    let measures = Arc::new(api::Measures::new(Arc::new(api::RuntimeGauge::new(
+        Arc::clone(&runtime),
+    ))));
+    let metrics = Arc::new(Metrics {
+        build,
+        meters: reconciler.meters(),
+        handle: handle.clone(),
+        measures: Arc::clone(&measures),
+        ledger: Arc::clone(&source),
+        anchors: anchors.board(),
+        board: reconciler.board().clone(),
+    });
+    let (metrics_at, wanted) = channel::channel(None);
+    tokio::spawn(metrics::listen::run(Arc::clone(&metrics), wanted));
     let restored = reconciler.restore().await;
     restored.map_err(|why| DaemonError::system("cannot take over from the last daemon", why))?;
     if let Err(why) = &first
@@ -250,20 +272,20 @@ async fn serve(options: DaemonOptions) -> Result<Ending, DaemonError> {
         handle: handle.clone(),
         authorizer: authorizer.clone(),
         anchors: anchors.clone(),
+        metrics_at,
         news,
     };
     // Before the first question can come: who asks is told of the agents that are declared.
     feed.tell(first).await;
-    let source = api::source::LedgerSource::new(ledger.clone())
-        .map_err(|error| DaemonError::system("cannot read the ledger", error))?;
     let served = tokio::spawn(api::serve(ApiOptions {
         listener,
         handle: handle.clone(),
-        ledger: Arc::new(source),
+        ledger: source,
         logs: api::LogFiles {
             directory: paths.logs.clone(),
         },
-        gauge: Arc::new(api::RuntimeGauge::new(Arc::clone(&runtime))),
+        measures,
+        metrics,
         authorizer,
         shutdown: shutdown_seen,
     }));

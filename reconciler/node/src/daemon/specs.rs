@@ -1,8 +1,11 @@
 //! Feeds the loop with the desired state: at start, on changes, on SIGHUP and at a slow resync.
 
-use std::{sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    sync::watch,
+};
 
 use super::{set_operators, watch::SpecWatch};
 use crate::{
@@ -38,6 +41,8 @@ pub struct Feed {
     pub authorizer: Authorizer,
     /// Learns where checkpoints are carried.
     pub anchors: Anchors,
+    /// Learns where metrics are served over TCP.
+    pub metrics_at: watch::Sender<Option<SocketAddr>>,
     /// When to read again.
     pub news: News,
 }
@@ -109,6 +114,12 @@ impl Feed {
                 &self.authorizer,
                 loaded.node.as_ref().map(|node| &node.node),
             );
+            let metrics = loaded.node.as_ref().and_then(|node| node.node.metrics);
+            self.metrics_at.send_if_modified(|at| {
+                let changes = *at != metrics;
+                *at = metrics;
+                changes
+            });
             let node = loaded.node.as_ref().map(|node| &node.node.ledger);
             self.anchors.set(node.map_or(&[], |ledger| &ledger.anchors));
         }

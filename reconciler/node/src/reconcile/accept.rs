@@ -75,8 +75,13 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
             } => {
                 self.accept_command(command, actor, reply);
             }
-            Message::Refused { command, actor } => {
-                self.note_command(&command, actor, false);
+            Message::Refused {
+                command,
+                actor,
+                attempts,
+            } => {
+                let more = (attempts > 1).then_some(attempts);
+                self.note_attempts(&command, actor, false, more);
             }
             Message::Query(query) => self.answer_query(query),
             Message::Shutdown {
@@ -185,6 +190,7 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
         {
             refused = Some(generation.clone());
         }
+        (settled.records.iter()).for_each(|record| self.meters.note(name, &record.event));
         if *outcome == Outcome::Removed {
             self.turn.delete(agent_key(name));
             self.forget(name);
@@ -208,6 +214,7 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
     fn forget(&mut self, name: &AgentName) {
         self.set_timer(name, None);
         self.detectors.forget(name);
+        self.meters.forget(name);
         let Some(state) = self.agents.remove(name) else {
             return;
         };
@@ -285,6 +292,16 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
     }
 
     fn note_command(&mut self, command: &Command, actor: Actor, accepted: bool) -> usize {
+        self.note_attempts(command, actor, accepted, None)
+    }
+
+    fn note_attempts(
+        &mut self,
+        command: &Command,
+        actor: Actor,
+        accepted: bool,
+        attempts: Option<u64>,
+    ) -> usize {
         let reason = match command {
             Command::Pause { reason, .. } => reason.clone(),
             Command::Rollback { to: Some(to), .. } => format!("to generation {to}"),
@@ -297,6 +314,7 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
             verb: command.verb().to_owned(),
             reason,
             accepted,
+            attempts,
         };
         self.turn
             .note(command.agent(), actor, &Event::OperatorCommand(body))

@@ -20,10 +20,11 @@ pub enum Message {
         actor: Actor,
         reply: oneshot::Sender<Result<Accepted, CommandError>>,
     },
-    /// A command of somebody who has no right to give it.
+    /// A command of somebody who has no right to give it, tried so many times.
     Refused {
         command: Command,
         actor: Actor,
+        attempts: u64,
     },
     Query(Query),
     /// End, and stop the agents first unless they are to be kept.

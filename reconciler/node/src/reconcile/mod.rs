@@ -19,6 +19,7 @@ mod desire;
 mod generations;
 pub mod journal;
 pub mod message;
+mod meter;
 pub mod recorder;
 mod report;
 mod startup;
@@ -57,6 +58,7 @@ use self::{
 use crate::{
     detect::{Detectors, Senses, board::Board},
     handle::{Handle, INBOX_MAX},
+    metrics::{Meters, Seen},
 };
 
 /// Time between two looks at everything, for what no message told.
@@ -141,6 +143,9 @@ pub struct Reconciler<R, P, J> {
     /// Closures being hashed, one after the other.
     closures: JoinSet<closure::Hashed>,
     closure_permits: Arc<tokio::sync::Semaphore>,
+    meters: Arc<Meters>,
+    /// What this turn saw, until it has acted.
+    seen: Vec<(AgentName, Seen)>,
 }
 
 /// A look at everything, and whom it found.
@@ -205,6 +210,8 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
             build_permits: Arc::new(tokio::sync::Semaphore::new(build::BUILDS_AT_ONCE)),
             closures: JoinSet::new(),
             closure_permits: Arc::new(tokio::sync::Semaphore::new(1)),
+            meters: Arc::default(),
+            seen: Vec::new(),
         };
         (this, handle)
     }
@@ -212,6 +219,11 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
     /// Where detectors at the edge write what they see.
     pub fn board(&self) -> &Board {
         self.detectors.board()
+    }
+
+    /// What it counts.
+    pub fn meters(&self) -> Arc<Meters> {
+        Arc::clone(&self.meters)
     }
 
     /// Runs until a shutdown is complete.
@@ -227,10 +239,12 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
 
     /// One turn.
     async fn reconcile(&mut self) {
+        let since = self.clock.mono();
         let observed = self.observe();
         let plans = self.plan(observed);
         let recorded = self.record(plans).await;
         self.act(recorded);
+        self.meter_turn(since);
         self.end_if_done().await;
     }
 
@@ -391,6 +405,7 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
             }
             let plan = plan::plan(&state.view(&name, &seen, moment));
             self.note_readiness(&name, &plan);
+            self.meter(&name, &seen, &plan);
             plans.push((name, plan));
         }
         plans
@@ -414,6 +429,7 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
                 _ => state.incident_root.clone().map(Cause::Known),
             };
             let first = turn.records(&name, root, &plan.records);
+            (plan.records.iter()).for_each(|record| self.meters.note(&name, &record.event));
             if let Some(incident) = plan.memory.incident.as_ref().filter(|_| opens) {
                 let root = Cause::InCommit(first);
                 shared.entry(incident.id.clone()).or_insert(root);

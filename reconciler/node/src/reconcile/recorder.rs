@@ -52,6 +52,11 @@ impl<J: Journal> Recorder<J> {
         self.backlog.as_ref().map(|backlog| backlog.reason.as_str())
     }
 
+    /// Entries that wait to be written.
+    pub fn waiting(&self) -> usize {
+        self.backlog.as_ref().map_or(0, |backlog| backlog.entries)
+    }
+
     /// When to try again.
     pub fn retry_at(&self) -> Option<Mono> {
         self.backlog.as_ref().map(|backlog| backlog.retry_at)

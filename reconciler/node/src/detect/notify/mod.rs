@@ -67,6 +67,16 @@ pub enum Ignored {
 }
 
 impl Ignored {
+    /// Every reason.
+    pub const ALL: [Self; 6] = [
+        Self::Stranger,
+        Self::Anonymous,
+        Self::Truncated,
+        Self::Malformed,
+        Self::Barrier,
+        Self::MainPid,
+    ];
+
     /// One CamelCase word.
     pub fn word(self) -> &'static str {
         match self {
