@@ -333,7 +333,7 @@ mod tests {
             ("describe", json!({"agent": "A"}), "no name of an agent"),
             ("status", json!({"agnet": "a"}), "unknown field `agnet`"),
             ("events", json!({"limit": 100_000}), "at most 200"),
-            ("plan", json!([1]), "invalid type"),
+            ("plan", json!([1]), "not an object"),
         ] {
             let answer = ask(true, call(name, arguments));
             let text = answer["result"]["content"][0]["text"].as_str().unwrap();

@@ -236,7 +236,9 @@ struct WhichRollback {
 fn read<T: DeserializeOwned>(arguments: &Value) -> Result<T, Failure> {
     let given = match arguments {
         Value::Null => json!({}),
-        given => given.clone(),
+        Value::Object(_) => arguments.clone(),
+        // serde would take a list for the fields in their order.
+        _ => return Err(Failure::usage("the arguments are not an object")),
     };
     serde_json::from_value(given)
         .map_err(|error| Failure::usage(format!("the arguments make no sense: {error}")))
