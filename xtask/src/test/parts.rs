@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    path::Path,
     process::{Child, Command, Stdio},
 };
 
@@ -168,6 +169,32 @@ pub fn vm(context: &mut Context) -> anyhow::Result<Verdict> {
     let program = this_program()?;
     run(context, Command::new(program).arg("vm"))?;
     passed("")
+}
+
+pub fn powercuts(context: &mut Context) -> anyhow::Result<Verdict> {
+    if !rustix::process::geteuid().is_root() {
+        return skipped("only root may mount");
+    }
+    for program in ["qemu-storage-daemon", "mkfs.ext4"] {
+        if project::find_program(program).is_none() {
+            return skipped(&format!("{program} is not installed"));
+        }
+    }
+    for device in ["/dev/fuse", "/dev/loop-control"] {
+        if !Path::new(device).exists() {
+            return skipped(&format!("there is no {device}"));
+        }
+    }
+    ensure_nextest(context)?;
+    let mut command = project::nextest();
+    command
+        .args(["--package", "osmoda-ledger", "--profile", "simulation"])
+        // One after the other: they all want the first free loop device.
+        .args(["--test-threads", "1", "--run-ignored", "only"])
+        .args(["--success-output", "immediate"])
+        .args(["-E", "test(powercut::)"]);
+    run(context, &mut command)?;
+    passed(&summary_of_nextest(context))
 }
 
 pub fn programs(context: &mut Context) -> anyhow::Result<Verdict> {

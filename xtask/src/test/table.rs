@@ -110,6 +110,12 @@ pub const PARTS: &[Part] = &[
         run: parts::day,
     },
     Part {
+        name: "powercuts",
+        about: "500 power cuts and failing disks under ext4: no acknowledged entry is lost",
+        when: When::Asked("each cut is a mount"),
+        run: parts::powercuts,
+    },
+    Part {
         name: "programs",
         about: "redis, nginx, PostgreSQL, sdnotify and an MCP server, killed and frozen",
         when: When::Asked("they are installed by name"),

@@ -319,6 +319,12 @@ fn create(
         };
         store.commit(&[first]).map_err(|error| fail(error.into()))?;
     }
+    // What closing does not tell: whether all of it has reached the file. Only that is renamed.
+    match store.empty_wal() {
+        Ok(true) => {}
+        Ok(false) => return Err(fail("somebody else has it open while it is made".into())),
+        Err(error) => return Err(fail(error.into())),
+    }
     let Store {
         connection, author, ..
     } = store;

@@ -15,6 +15,7 @@ mod failing_disk;
 mod full_disk;
 mod group;
 mod mutation;
+mod powercut;
 mod signing;
 mod store;
 mod support;
