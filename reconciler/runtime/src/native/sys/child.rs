@@ -2,9 +2,9 @@
 //!
 //! It may share the daemon's memory, so it allocates nothing, locks nothing, never unwinds and
 //! never returns. System calls that the C library would apply to every thread of the process
-//! (user and group changes) are made directly. Order matters: the note is written while the
-//! child still has the daemon's rights, and after all that could outlive it is set up; from the
-//! exec on, whoever finds the instances directory unlocked finds the note too.
+//! (user and group changes) are made directly. Order matters: the note is put in its place while
+//! the child still has the daemon's rights, after the word and after all that could outlive it is
+//! set up; from the exec on, whoever finds the instances directory unlocked finds the note too.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -57,12 +57,16 @@ fn run(entry: &Entry<'_>, begin: impl Fn(Stage)) -> Outcome<Never> {
     descriptors(plan)?;
     begin(Stage::Limits);
     limits(plan)?;
+    begin(Stage::Note);
+    if let Some(note) = &plan.note {
+        write_note(note)?;
+    }
     begin(Stage::Word);
     // SAFETY: the mapping lives until this child has left it.
     wait_for_word(unsafe { &(*entry.report).word }, entry.parent)?;
     begin(Stage::Note);
     if let Some(note) = &plan.note {
-        leave_note(note)?;
+        put_note(note)?;
     }
     begin(Stage::Identity);
     if let Some(identity) = &plan.identity {
@@ -251,7 +255,8 @@ fn become_user(identity: &Identity) -> Outcome<()> {
     Ok(())
 }
 
-fn leave_note(note: &NotePlan<'_>) -> Outcome<()> {
+/// Writes the note under the name that nobody reads.
+fn write_note(note: &NotePlan<'_>) -> Outcome<()> {
     use std::os::fd::AsRawFd as _;
     let directory = note.directory.as_raw_fd();
     // SAFETY: no memory is involved.
@@ -267,6 +272,13 @@ fn leave_note(note: &NotePlan<'_>) -> Outcome<()> {
     for part in [before_pid, pid, before_start, start_time, rest] {
         write_all(file, part)?;
     }
+    Ok(())
+}
+
+/// From here on there is an instance.
+fn put_note(note: &NotePlan<'_>) -> Outcome<()> {
+    use std::os::fd::AsRawFd as _;
+    let directory = note.directory.as_raw_fd();
     // SAFETY: live C strings.
     check(unsafe {
         libc::syscall(

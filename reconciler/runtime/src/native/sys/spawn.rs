@@ -126,8 +126,8 @@ pub(in crate::native) enum Stage {
     Cgroup,
     Descriptors,
     Limits,
-    Word,
     Note,
+    Word,
     Identity,
     WorkingDirectory,
     Execute,
@@ -141,8 +141,8 @@ impl Stage {
             Self::Cgroup,
             Self::Descriptors,
             Self::Limits,
-            Self::Word,
             Self::Note,
+            Self::Word,
             Self::Identity,
             Self::WorkingDirectory,
             Self::Execute,
@@ -413,8 +413,8 @@ impl ChildMemory {
         Ok(memory)
     }
 
-    /// Has the child wait, everything set up but its note not left and its program not executed,
-    /// until [`Self::let_go`] or [`Self::dismiss`] is called on another thread: [`spawn`] sleeps
+    /// Has the child wait, everything set up but its note not in its place and its program not
+    /// executed, until [`Self::let_go`] or [`Self::dismiss`] is called on another thread: [`spawn`] sleeps
     /// meanwhile. A child that waits ends with the thread it was made by.
     pub fn hold(&self) {
         self.report()
