@@ -93,7 +93,7 @@ async def main(osmoda):
     await conversation(osmoda, ["--allow-actions"], places, acts)
     nowhere = dict.fromkeys(PLACES, "/nonexistent")
     await conversation(osmoda, [], nowhere, misses)
-    print("seen: five tools look, four act where allowed and on record, an absent daemon is told")
+    print("seen: five tools looked, three acted where allowed and on record, an absent daemon was told")
 
 
 asyncio.run(main(sys.argv[1]))
