@@ -119,3 +119,7 @@ fn give_back() {
 fn unusable(error: io::Error) -> Failure {
     Failure::internal(format!("the terminal cannot be used: {error}"))
 }
+
+#[cfg(test)]
+#[path = "screen/tests.rs"]
+mod tests;
