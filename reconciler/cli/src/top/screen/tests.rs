@@ -4,7 +4,7 @@ use std::{
     fs::{File, OpenOptions},
     io::Read as _,
     os::fd::OwnedFd,
-    process::{Command, Stdio},
+    process::{Child, Command, Stdio},
     thread,
 };
 
@@ -27,6 +27,17 @@ fn a_view_that_panics() {
     panic!("the roof is on fire");
 }
 
+/// Starts it; what held the terminal's end for it is gone afterwards.
+fn start_view(terminal: &OwnedFd) -> Child {
+    let end = || Stdio::from(terminal.try_clone().unwrap());
+    let mut view = Command::new("setsid");
+    view.arg("--ctty").arg(std::env::current_exe().unwrap());
+    view.args(["--exact", VIEW, "--ignored", "--nocapture"]);
+    view.env("TERM", "xterm-256color");
+    let view = view.stdin(end()).stdout(end()).stderr(end());
+    view.spawn().unwrap()
+}
+
 #[test]
 fn a_panic_gives_the_terminal_back_before_its_message_is_printed() {
     let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
@@ -40,17 +51,7 @@ fn a_panic_gives_the_terminal_back_before_its_message_is_printed() {
     let theirs: OwnedFd = theirs.unwrap().into();
     let settings = || format!("{:?}", tcgetattr(&theirs).unwrap());
     let before = settings();
-    let end = || Stdio::from(theirs.try_clone().unwrap());
-    let mut view = Command::new("setsid");
-    view.arg("--ctty").arg(std::env::current_exe().unwrap());
-    view.args(["--exact", VIEW, "--ignored", "--nocapture"]);
-    view.env("TERM", "xterm-256color");
-    let mut view = view
-        .stdin(end())
-        .stdout(end())
-        .stderr(end())
-        .spawn()
-        .unwrap();
+    let mut view = start_view(&theirs);
     let reader = thread::spawn(move || {
         let mut said = Vec::new();
         // Fails when nobody holds the other end any more.
