@@ -20,7 +20,6 @@ const VIEW: &str = "top::screen::tests::a_view_that_panics";
 
 #[test]
 #[ignore = "is run on a terminal by the test below"]
-#[expect(clippy::panic, reason = "that is what it is for")]
 fn a_view_that_panics() {
     let mut screen = Screen::take().unwrap();
     screen.draw(|_| {}).unwrap();
