@@ -236,6 +236,11 @@ const EXAMPLES: &[Example] = &[
         "osmoda man --dir ./man1",
         "Writes all pages, for a package.",
     ),
+    (
+        "mcp",
+        "osmoda mcp",
+        "Serves an AI assistant over standard input and output, to read only.",
+    ),
 ];
 
 /// Examples of a command, and what each does. A command is named by its words: `ledger verify`.
