@@ -263,6 +263,13 @@ fn a_daemon_that_dies_between_verdict_and_switch_leaves_the_next_one_to_finish()
         let second = status["generation"]["active"]["number"] == 2 && status["phase"] == "Running";
         second.then(|| u32::try_from(status["pid"].as_u64().unwrap()).unwrap())
     });
+    // Before that nobody but the dead daemon knows that the second has run at all.
+    let activated = scene.entry("the second is active", |e| {
+        e.is("GenerationActivated", "a") && e.body()["generation"]["number"] == 2
+    });
+    scene.entry("its start is on record", |e| {
+        e.is_about("ActionSucceeded", "Start", "a") && e.seq > activated.seq
+    });
     daemon.kill();
     kill(pid);
     let _daemon = scene.daemon();
