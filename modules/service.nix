@@ -151,6 +151,10 @@ in
         KillMode = "process";
         TimeoutStopSec = "${toString stopSeconds}s";
 
+        # The socket that agents send their heartbeats to: one that connected to it once still
+        # reaches the daemon that follows.
+        FileDescriptorStoreMax = 1;
+
         # The socket's group is that of the process.
         Group = cfg.group;
         RuntimeDirectory = "osmoda";

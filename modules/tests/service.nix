@@ -48,9 +48,10 @@ in
   );
 
   "a stop has time for every grace period" = is "1230s" unit.serviceConfig.TimeoutStopSec;
-  "agents outlive the daemon" = is [ "process" true ] [
+  "agents outlive the daemon" = is [ "process" true 1 ] [
     unit.serviceConfig.KillMode
     unit.serviceConfig.RuntimeDirectoryPreserve
+    unit.serviceConfig.FileDescriptorStoreMax
   ];
   "its cgroup is its own to divide" = is [ true "daemon" "osmoda.slice" ] [
     unit.serviceConfig.Delegate

@@ -61,14 +61,15 @@ fn row(agent: &AgentObject) -> Vec<String> {
 
 fn node(node: &NodeStatus) -> String {
     let mut text = format!(
-        "node {}: osmoda {}, pid {}, up {}, {} runtime, specs {}, ledger {} entries\n",
+        "node {}: osmoda {}, pid {}, up {}, {} runtime, specs {}, ledger {} entries{}\n",
         node.name,
         node.version,
         node.pid,
         age(node.uptime_ms),
         node.runtime,
         node.specs,
-        node.ledger.size
+        node.ledger.size,
+        ignored_notifications(node)
     );
     if let Some(reason) = &node.paused {
         let why = if reason.is_empty() {
@@ -87,6 +88,19 @@ fn node(node: &NodeStatus) -> String {
         ));
     }
     text
+}
+
+/// What nobody took in of what came to the notify socket; nothing, if there was nothing.
+fn ignored_notifications(node: &NodeStatus) -> String {
+    let total: u64 = node.ignored_notifications.values().sum();
+    if total == 0 {
+        return String::new();
+    }
+    let reasons = node.ignored_notifications.iter();
+    let reasons: Vec<_> = reasons
+        .map(|(why, count)| format!("{why} {count}"))
+        .collect();
+    format!(", {total} notifications ignored ({})", reasons.join(", "))
 }
 
 /// How far each anchor has come; nothing on a node that has none.
@@ -216,11 +230,13 @@ not anchored yet: the last 2 entries
         list.items.clear();
         list.node.spec_errors.clear();
         list.node.paused = Some("upgrade".to_owned());
+        list.node.ignored_notifications =
+            [("Barrier".to_owned(), 1), ("Stranger".to_owned(), 2)].into();
         list.node.ledger.degraded = Some("the disk is full".to_owned());
         let expected = "\
 no agents: the specs declare none
 
-node alpha: osmoda 0.1.0, pid 7, up 1h, native runtime, specs /etc/osmoda/agents, ledger 42 entries
+node alpha: osmoda 0.1.0, pid 7, up 1h, native runtime, specs /etc/osmoda/agents, ledger 42 entries, 3 notifications ignored (Barrier 1, Stranger 2)
 all agents are paused: upgrade
 recording is degraded, entries cannot be written at the moment and wait in memory: the disk is full
 ";

@@ -24,6 +24,7 @@ mod credentials;
 mod doctor;
 mod environment;
 mod full_disk;
+mod handover;
 mod heartbeat;
 mod held_places;
 mod killed_daemon;

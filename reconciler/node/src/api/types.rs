@@ -275,6 +275,10 @@ pub struct NodeStatus {
     pub spec_errors: Vec<SpecErrorStatus>,
     /// Fields of the node's spec that this version accepts and does not enforce yet.
     pub not_enforced: Vec<String>,
+    /// Datagrams to the notify socket that this daemon did not take in, by reason: Stranger,
+    /// Anonymous, Truncated, Malformed, Barrier or MainPid.
+    #[serde(default)]
+    pub ignored_notifications: BTreeMap<String, u64>,
 }
 
 /// A spec file that was refused.

@@ -49,7 +49,8 @@ impl Signals {
     }
 }
 
-/// Waits for a signal and then for the loop to end in order. A second signal does not wait:
+/// Waits for a signal and then for the loop to end in order. `hand_over` is called before the
+/// loop's last turn if another program is to follow in this process. A second signal does not wait:
 /// the agents that still run are left to the next daemon.
 pub async fn wait(
     mut signals: Signals,
@@ -57,6 +58,7 @@ pub async fn wait(
     handle: &Handle,
     keep_agents: bool,
     mut loop_ended: JoinHandle<()>,
+    hand_over: impl FnOnce(),
 ) -> Result<Ending, DaemonError> {
     manager.notify("READY=1\nSTATUS=reconciling");
     let mut watchdog = manager.watchdog_interval().map(tokio::time::interval);
@@ -80,6 +82,9 @@ pub async fn wait(
         // its end and at last see to it.
         Ending::Reexec => "RELOADING=1",
     });
+    if ending == Ending::Reexec {
+        hand_over();
+    }
     let (reason, keep) = match &ending {
         Ending::Stop { signal } => (*signal, keep_agents),
         Ending::Reexec => ("SIGUSR2", true),

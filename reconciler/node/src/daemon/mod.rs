@@ -9,6 +9,7 @@
 
 mod bundles;
 mod ends;
+mod handover;
 mod ledger;
 mod lock;
 mod loop_thread;
@@ -19,7 +20,11 @@ mod systemd;
 mod watch;
 
 use std::{
-    ffi::OsString, os::unix::process::CommandExt as _, path::PathBuf, process::Command, sync::Arc,
+    ffi::OsString,
+    os::{fd::OwnedFd, unix::process::CommandExt as _},
+    path::PathBuf,
+    process::Command,
+    sync::Arc,
 };
 
 use osmoda_core::{observed::InvocationId, spec::Node, time::Clock};
@@ -147,35 +152,46 @@ pub fn run(options: DaemonOptions) -> Result<(), DaemonError> {
     }
     // Read before anything else changes: SIGUSR2 executes what is at this path then.
     let program = program::successor();
+    let given = handover::given();
     let scheduler = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(WORKERS)
         .thread_name("osmoda")
         .enable_all()
         .build()
         .map_err(|error| DaemonError::system("cannot start the scheduler", error))?;
-    let ending = scheduler.block_on(serve(options))?;
+    let (ending, socket) = scheduler.block_on(serve(options, given))?;
     // Whatever still blocks (a spec that is being evaluated) ends with the process.
     scheduler.shutdown_background();
     match ending {
         Ending::Stop { .. } => Ok(()),
-        Ending::Reexec => Err(reexec(program)),
+        Ending::Reexec => Err(reexec(program, socket)),
     }
 }
 
 /// Becomes the program that is now at that path. Agents, their
 /// notes and the ledger are as a daemon that died would leave them: the new one adopts.
-fn reexec(program: std::io::Result<PathBuf>) -> DaemonError {
+fn reexec(program: std::io::Result<PathBuf>, socket: Option<OwnedFd>) -> DaemonError {
     let program = match program {
         Ok(program) => program,
         Err(error) => return DaemonError::system("cannot tell which program this is", error),
     };
     let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
     tracing::info!(program = %program.display(), "executing in place");
-    let error = Command::new(&program).args(arguments).exec();
+    let mut command = Command::new(&program);
+    command.args(arguments);
+    if let Some(socket) = &socket
+        && let Err(error) = handover::hand_on(&mut command, socket)
+    {
+        tracing::warn!(%error, "the notify socket cannot be handed on");
+    }
+    let error = command.exec();
     DaemonError::system(format!("cannot execute {}", program.display()), error)
 }
 
-async fn serve(options: DaemonOptions) -> Result<Ending, DaemonError> {
+async fn serve(
+    options: DaemonOptions,
+    given: Option<OwnedFd>,
+) -> Result<(Ending, Option<OwnedFd>), DaemonError> {
     let signals = Signals::take()?;
     let manager = ServiceManager::connect();
     let clock: Arc<dyn Clock> = Arc::new(
@@ -201,7 +217,7 @@ async fn serve(options: DaemonOptions) -> Result<Ending, DaemonError> {
         Arc::new(open_runtime(paths, &clock, &scrubber)?)
     };
     // Before anything else: what agents say while this daemon begins waits there.
-    let notifications = NotifySocket::bind(&paths.notify()).map_err(|error| {
+    let notifications = handover::socket(given, &paths.notify()).map_err(|error| {
         DaemonError::system(
             format!("cannot listen on {}", paths.notify().display()),
             error,
@@ -238,7 +254,8 @@ async fn serve(options: DaemonOptions) -> Result<Ending, DaemonError> {
         offload: Offload::Thread,
     };
     let (mut reconciler, handle) = Reconciler::new(edges, facts);
-    listen_to_agents(notifications, &runtime, &reconciler, clock);
+    let notifications = listen_to_agents(notifications, &runtime, &reconciler, clock);
+    handover::store(&manager, || notifications.share());
     let source = api::source::LedgerSource::new(ledger.clone())
         .map_err(|error| DaemonError::system("cannot read the ledger", error))?;
     let source: Arc<dyn api::EntrySource> = Arc::new(source);
@@ -291,7 +308,13 @@ async fn serve(options: DaemonOptions) -> Result<Ending, DaemonError> {
     }));
     let loop_ended = loop_thread.scheduler().spawn(reconciler.run());
     tokio::spawn(feed.run());
-    let ending = ends::wait(signals, &manager, &handle, options.keep_agents, loop_ended).await;
+    let mut socket = None;
+    let hand_over = || match notifications.hand_over() {
+        Ok(handed) => socket = Some(handed),
+        Err(error) => tracing::warn!(%error, "the notify socket cannot be handed on"),
+    };
+    let keep = options.keep_agents;
+    let ending = ends::wait(signals, &manager, &handle, keep, loop_ended, hand_over).await;
     // The API ends by itself when it hears of the shutdown; a failure of it is on record there.
     let _ = shutdown.send(true);
     if let Ok(Err(error)) = served.await {
@@ -300,7 +323,7 @@ async fn serve(options: DaemonOptions) -> Result<Ending, DaemonError> {
     anchors.stop();
     ledger.shutdown().await;
     drop(lock);
-    ending
+    ending.map(|ending| (ending, socket))
 }
 
 /// Takes in what agents say, for as long as the daemon lives.
@@ -309,12 +332,14 @@ fn listen_to_agents(
     runtime: &Arc<NativeRuntime>,
     reconciler: &Reconciler<NativeRuntime, SymlinkProfiles, LedgerJournal>,
     clock: Arc<dyn Clock>,
-) {
+) -> Arc<Notify<NativeRuntime>> {
     let board = reconciler.board().clone();
     let listener = Notify::new(socket, Arc::clone(runtime), board, clock);
     let before_ends = Arc::downgrade(&listener);
     runtime.listen_before_ends(move || notify::drain(&before_ends));
-    tokio::spawn(async move { listener.run().await });
+    let listening = Arc::clone(&listener);
+    tokio::spawn(async move { listening.run().await });
+    listener
 }
 
 /// 128 random bits of the kernel. An early boot that has none yet is waited for.

@@ -2,7 +2,15 @@
 //!
 //! Without `$NOTIFY_SOCKET` all of this does nothing.
 
-use std::{env, os::unix::net::UnixDatagram, time::Duration};
+use std::{
+    env,
+    io::IoSlice,
+    mem::MaybeUninit,
+    os::{fd::AsFd, unix::net::UnixDatagram},
+    time::Duration,
+};
+
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 
 /// The way to the service manager.
 #[derive(Debug)]
@@ -37,6 +45,19 @@ impl ServiceManager {
         let Some(socket) = &self.socket else { return };
         if let Err(error) = socket.send(state.as_bytes()) {
             tracing::warn!(error = %error, "the service manager was not notified");
+        }
+    }
+
+    /// The same with a descriptor, such as `FDSTORE=1` wants one.
+    pub fn notify_with(&self, state: &str, descriptor: &impl AsFd) {
+        let Some(socket) = &self.socket else { return };
+        let descriptors = [descriptor.as_fd()];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        control.push(SendAncillaryMessage::ScmRights(&descriptors));
+        let text = [IoSlice::new(state.as_bytes())];
+        if let Err(error) = sendmsg(socket, &text, &mut control, SendFlags::NOSIGNAL) {
+            tracing::warn!(error = %error, "the service manager was not given a descriptor");
         }
     }
 

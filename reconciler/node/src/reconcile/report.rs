@@ -72,6 +72,9 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
             },
             spec_errors: self.rejected.iter().map(specs).collect(),
             not_enforced: self.node_not_enforced.clone(),
+            ignored_notifications: (self.detectors.board().ignored().into_iter())
+                .map(|(why, count)| (why.word().to_owned(), count))
+                .collect(),
         }
     }
 

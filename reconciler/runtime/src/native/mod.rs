@@ -88,7 +88,10 @@ pub use self::{
     logs::{LogFiles, PREVIOUS_RUNS, RUN_LOG_MAX, log_files, tail},
     options::{NativeOptions, OpenError},
     output::stamp,
-    sys::receive::{Datagram, identify_senders, receive},
+    sys::{
+        inherited::inherited,
+        receive::{Datagram, identify_senders, receive},
+    },
 };
 
 /// Looks at the use of trees at once: without cgroups each is a walk of /proc, and those who ask

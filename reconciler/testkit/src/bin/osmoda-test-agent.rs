@@ -49,6 +49,8 @@ actions, separated by `then`:
   print-cwd                   prints the working directory
   notify NAME=VALUE...        sends its arguments to $NOTIFY_SOCKET
   heartbeat --every MS [--count N]   sends WATCHDOG=1 again and again
+  count --every MS            connects to $NOTIFY_SOCKET once, says READY=1, and then again and
+                              again STATUS=1, STATUS=2 and so on with WATCHDOG=1
   deadlock                    waits for itself, for good
   chatter --every MS [--count N]     prints a line again and again
   touch PATH --every MS [--count N]  writes to a file again and again
@@ -120,6 +122,7 @@ fn act(words: &[&str]) -> io::Result<()> {
         ["heartbeat", "--every", millis, "--count", count] => {
             heartbeat(number(millis)?, number(count)?)
         }
+        ["count", "--every", millis] => count(number(millis)?),
         ["deadlock"] => deadlock(),
         ["chatter", "--every", rest @ ..] => again(rest, || say("still here")),
         ["touch", path, "--every", rest @ ..] => again(rest, || fs::write(path, "still here")),
@@ -256,6 +259,18 @@ fn heartbeat(every_millis: u64, count: u64) -> io::Result<()> {
         let _ = notify("WATCHDOG=1");
         next += every;
         thread::sleep(next.saturating_duration_since(Instant::now()));
+    }
+    Ok(())
+}
+
+fn count(every_millis: u64) -> io::Result<()> {
+    let socket = UnixDatagram::unbound()?;
+    socket.connect(env::var("NOTIFY_SOCKET").map_err(io::Error::other)?)?;
+    socket.send(b"READY=1")?;
+    for n in 1_u64.. {
+        // As above; and it never connects again.
+        let _ = socket.send(format!("STATUS={n}\nWATCHDOG=1").as_bytes());
+        thread::sleep(Duration::from_millis(every_millis));
     }
     Ok(())
 }

@@ -19,6 +19,7 @@ pub mod socket;
 use std::{
     collections::BTreeSet,
     io,
+    os::fd::OwnedFd,
     sync::{Arc, Mutex, PoisonError, Weak},
     time::Duration,
 };
@@ -115,6 +116,8 @@ struct Desk {
     wake: BTreeSet<AgentName>,
     warned_at: Option<Mono>,
     ignored: u64,
+    /// Whatever comes now is the next daemon's.
+    over: bool,
 }
 
 impl<R: Runtime> Notify<R> {
@@ -130,6 +133,7 @@ impl<R: Runtime> Notify<R> {
             wake: BTreeSet::new(),
             warned_at: None,
             ignored: 0,
+            over: false,
         };
         let this = Arc::new(Self {
             socket,
@@ -143,6 +147,26 @@ impl<R: Runtime> Notify<R> {
         this
     }
 
+    /// Takes in what waits, and from then on nothing more: it is left to the next daemon, which
+    /// gets the socket.
+    ///
+    /// # Errors
+    /// As [`NotifySocket::keep`].
+    pub fn hand_over(&self) -> io::Result<OwnedFd> {
+        self.drain();
+        let mut desk = self.desk.lock().unwrap_or_else(PoisonError::into_inner);
+        desk.over = true;
+        self.socket.keep()
+    }
+
+    /// A copy of the socket, to be kept by the service manager for a daemon that follows.
+    ///
+    /// # Errors
+    /// As [`NotifySocket::keep`].
+    pub fn share(&self) -> io::Result<OwnedFd> {
+        self.socket.keep()
+    }
+
     /// Takes in what waits now, at most [`DRAIN_MAX`] datagrams.
     pub fn drain(&self) {
         let receive = |buffer: &mut [u8]| self.socket.receive_now(buffer);
@@ -153,7 +177,7 @@ impl<R: Runtime> Notify<R> {
 
     /// Takes in whatever comes, until it is dropped.
     pub async fn run(&self) {
-        while self.socket.readable().await.is_ok() {
+        while self.socket.readable().await.is_ok() && !self.is_over() {
             match self.take_in(BATCH_MAX, |buffer| self.socket.receive(buffer)) {
                 // A flood: others have their turn, and it goes on.
                 Ok(BATCH_MAX) => tokio::task::yield_now().await,
@@ -166,6 +190,13 @@ impl<R: Runtime> Notify<R> {
         }
     }
 
+    fn is_over(&self) -> bool {
+        self.desk
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .over
+    }
+
     /// Folds in up to `most` datagrams; gives their number.
     fn take_in(
         &self,
@@ -175,7 +206,7 @@ impl<R: Runtime> Notify<R> {
         let mut desk = self.desk.lock().unwrap_or_else(PoisonError::into_inner);
         let mut taken = 0;
         let mut result = Ok(());
-        while taken < most {
+        while taken < most && !desk.over {
             match receive(&mut desk.buffer) {
                 Ok(Some(datagram)) => {
                     taken += 1;
