@@ -149,6 +149,15 @@ pub struct Run {
     /// Where profiles of agents are
     #[arg(long, value_name = "DIR", env = "OSMODA_PROFILE_DIR", hide_env = true)]
     pub profile_dir: Option<PathBuf>,
+    /// Below which directory the machine's own generations are, for tests
+    #[arg(
+        long,
+        value_name = "DIR",
+        env = "OSMODA_SYSTEM_ROOT",
+        default_value = "/",
+        hide = true
+    )]
+    pub system_root: PathBuf,
 }
 
 /// What starts and watches agents.
@@ -402,10 +411,18 @@ pub struct Waiting {
 #[derive(Debug, Args)]
 pub struct Generations {
     /// Whose
-    #[arg(value_parser = agent_name)]
-    pub agent: AgentName,
+    #[arg(value_parser = agent_name, required_unless_present = "system")]
+    pub agent: Option<AgentName>,
+    /// Those of the whole machine (NixOS)
+    #[arg(long, env = "OSMODA_SYSTEM", hide_env = true, conflicts_with = "agent")]
+    pub system: bool,
     /// Hash all that they need, and exit 1 if something is damaged
-    #[arg(long, env = "OSMODA_VERIFY", hide_env = true)]
+    #[arg(
+        long,
+        env = "OSMODA_VERIFY",
+        hide_env = true,
+        conflicts_with = "system"
+    )]
     pub verify: bool,
     /// In which format.
     #[command(flatten)]
@@ -416,8 +433,11 @@ pub struct Generations {
 #[derive(Debug, Args)]
 pub struct Rollback {
     /// Which one
-    #[arg(value_parser = agent_name)]
-    pub agent: AgentName,
+    #[arg(value_parser = agent_name, required_unless_present = "system")]
+    pub agent: Option<AgentName>,
+    /// The whole machine (NixOS)
+    #[arg(long, env = "OSMODA_SYSTEM", hide_env = true, conflicts_with = "agent")]
+    pub system: bool,
     /// To the generation of this number [default: the newest Good one other than the active one]
     #[arg(long, value_name = "N", env = "OSMODA_TO", hide_env = true)]
     pub to: Option<u64>,

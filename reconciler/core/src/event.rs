@@ -103,6 +103,12 @@ pub enum Event {
     Resumed(PauseChange),
     Adopted(Adopted),
     RecordingDegraded(RecordingDegraded),
+    SystemGood(SystemGood),
+    SystemBad(SystemBad),
+    SystemRollbackIntended(SystemRollbackIntended),
+    SystemRollbackSucceeded(SystemRollbackSucceeded),
+    SystemRollbackFailed(SystemRollbackFailed),
+    SystemExhausted(SystemExhausted),
 }
 
 impl Event {
@@ -133,6 +139,12 @@ impl Event {
             Self::Resumed(_) => EventKind::Resumed,
             Self::Adopted(_) => EventKind::Adopted,
             Self::RecordingDegraded(_) => EventKind::RecordingDegraded,
+            Self::SystemGood(_) => EventKind::GenerationGood,
+            Self::SystemBad(_) => EventKind::GenerationBad,
+            Self::SystemRollbackIntended(_) => EventKind::RollbackIntended,
+            Self::SystemRollbackSucceeded(_) => EventKind::RollbackSucceeded,
+            Self::SystemRollbackFailed(_) => EventKind::RollbackFailed,
+            Self::SystemExhausted(_) => EventKind::EscalationExhausted,
         }
     }
 }
@@ -465,6 +477,82 @@ bodies! {
         generation: Generation,
         /// How long it had run, in milliseconds.
         uptime_ms: u64,
+    }
+    /// The system that runs proved itself: it can be gone back to.
+    SystemGood {
+        /// Always `System`.
+        scope: &'static str,
+        /// Entry of the system profile.
+        generation: Generation,
+        /// Agents that are well under it, and those that were not before it.
+        agents: u64,
+        /// It was gone back to, and that helped.
+        after_rollback: bool,
+    }
+    /// The system that runs failed. It is never gone forward to but by a person.
+    SystemBad {
+        /// Always `System`.
+        scope: &'static str,
+        /// Entry of the system profile; its number is 0 if it is none.
+        generation: Generation,
+        /// AgentStuck or HealthCheckFailed.
+        reason: &'static str,
+        /// For people.
+        message: String,
+        /// Why it is not gone back from; absent if it is.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        stays: Option<&'static str>,
+    }
+    /// The machine is about to be switched to an earlier generation. Durable before it is done.
+    SystemRollbackIntended {
+        /// Always `System`.
+        scope: &'static str,
+        /// Names the switch, and its unit: `osmoda-switch-ID-1.service`.
+        switch: InvocationId,
+        /// What runs.
+        from: Option<Generation>,
+        /// To.
+        to: Generation,
+        /// One CamelCase word.
+        reason: &'static str,
+    }
+    /// It runs. The first cause is its intent.
+    SystemRollbackSucceeded {
+        /// Always `System`.
+        scope: &'static str,
+        /// The generation that runs now.
+        to: Generation,
+        /// Exit code of its switch-to-configuration: 0, or 4 if some units failed.
+        code: Option<i32>,
+        /// What is to be known beside that, or nothing.
+        note: String,
+        /// The last lines of what the switch wrote.
+        output: Vec<String>,
+    }
+    /// It does not run, or not as it should. The first cause is its intent.
+    SystemRollbackFailed {
+        /// Always `System`.
+        scope: &'static str,
+        /// The generation that was to run.
+        to: Generation,
+        /// Exit code of its switch-to-configuration; absent if it came to none.
+        code: Option<i32>,
+        /// What failed, on what, and why.
+        message: String,
+        /// The last lines of what the switch wrote.
+        output: Vec<String>,
+    }
+    /// Nothing more is done to the system by itself for this cause.
+    SystemExhausted {
+        /// Always `System`.
+        scope: &'static str,
+        /// AgentStuck, HealthCheckFailed or RollbackFailed.
+        reason: &'static str,
+        /// Why nothing is gone back to: RollbackOff, NothingToGoBackTo, RolledBackAlready or
+        /// RollbackBudgetSpent.
+        no_rollback: &'static str,
+        /// For people.
+        message: String,
     }
     /// For some time entries could not be written; they follow, marked late.
     RecordingDegraded {

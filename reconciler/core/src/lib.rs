@@ -26,5 +26,6 @@ pub mod rollout;
 pub mod sign;
 pub mod spec;
 pub mod status;
+pub mod system;
 pub mod time;
 pub mod units;

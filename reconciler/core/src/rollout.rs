@@ -180,6 +180,10 @@ pub struct RolloutMemory {
     pub went_back_for: Option<Digest>,
     /// Automatic rollbacks that still count.
     pub rollbacks: Vec<Stopwatch>,
+    /// Nothing is left to be done about the active generation; why, for people. What the system
+    /// is judged by.
+    #[serde(default)]
+    pub stuck: Option<String>,
 }
 
 /// What probation came to in this moment.
@@ -294,6 +298,7 @@ impl RolloutMemory {
         wall: Wall,
     ) {
         self.going_back = None;
+        self.stuck = None;
         if self.of(generation).is_none() {
             self.make_room();
             self.tried.push(Tried {
@@ -349,6 +354,7 @@ impl RolloutMemory {
             tried.at = wall;
             tried.age = Stopwatch::begin(now);
         }
+        self.stuck = None;
         self.probation = None;
     }
 

@@ -44,6 +44,11 @@ pub enum Command {
         /// The number of the generation; `None`: the newest Good one other than the active one.
         to: Option<u64>,
     },
+    /// Go back to another generation of the whole machine.
+    RollbackSystem {
+        /// Its number; `None`: the newest Good one other than what runs.
+        to: Option<u64>,
+    },
     /// Hash all that an agent's generations need.
     Verify {
         /// Which agent.
@@ -64,6 +69,7 @@ impl Command {
             Self::Pause { .. } => "pause",
             Self::Resume { .. } => "resume",
             Self::Verify { .. } => "verify",
+            Self::RollbackSystem { .. } => "rollback --system",
             Self::Rollback { .. } => "rollback",
         }
     }
@@ -75,6 +81,7 @@ impl Command {
                 Some(agent)
             }
             Self::Pause { agent, .. } | Self::Resume { agent } => agent.as_ref(),
+            Self::RollbackSystem { .. } => None,
         }
     }
 }
@@ -103,6 +110,7 @@ pub enum Query {
         AgentName,
         oneshot::Sender<Option<Result<GenerationList, String>>>,
     ),
+    SystemGenerations(oneshot::Sender<Option<Result<GenerationList, String>>>),
     /// With the limits in force, as read back from the system just now.
     Diff(BTreeMap<AgentName, Limits>, oneshot::Sender<DiffReport>),
     /// With specs: as if these were desired.
@@ -154,6 +162,11 @@ impl Handle {
         name: AgentName,
     ) -> Result<Option<Result<GenerationList, String>>, Gone> {
         self.ask(|sender| Query::Generations(name, sender)).await
+    }
+
+    /// The generations of the machine, or why they cannot be read; `None`: this is not NixOS.
+    pub async fn system_generations(&self) -> Result<Option<Result<GenerationList, String>>, Gone> {
+        self.ask(Query::SystemGenerations).await
     }
 
     /// Desired against observed; `limits`: what holds on those that run, which the loop itself

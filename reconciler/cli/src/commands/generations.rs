@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use osmoda_core::name::AgentName;
+use osmoda_core::{name::AgentName, rollout::Verdict};
 use osmoda_node::api::types::{
-    Accepted, ClosureState, ClosureStatus, GenerationItem, GenerationList, RollbackRequest,
+    Accepted, AgentList, ClosureState, ClosureStatus, GenerationItem, GenerationList,
+    RollbackRequest,
 };
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::{
     act::told,
@@ -25,10 +26,14 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// Every generation of an agent, and what became of it.
 pub async fn generations(client: &Client, args: &Generations) -> Outcome {
-    let path = format!("/v1/agents/{}/generations", args.agent);
-    let list: GenerationList = match args.verify {
-        true => verified(client, &args.agent).await?,
-        false => client.get(&path).await?,
+    let list: GenerationList = match &args.agent {
+        None => client.get("/v1/system/generations").await?,
+        Some(agent) if args.verify => verified(client, agent).await?,
+        Some(agent) => {
+            client
+                .get(&format!("/v1/agents/{agent}/generations"))
+                .await?
+        }
     };
     match args.output.output {
         Some(format) => output::object(format, &list)?,
@@ -78,14 +83,24 @@ fn progress_bar() -> ProgressBar {
 
 /// Goes back to an earlier generation; with --wait, returns when it is active and Ready.
 pub async fn rollback(client: &Client, args: &Rollback) -> Outcome {
-    let path = format!("/v1/agents/{}", args.agent);
+    match &args.agent {
+        Some(agent) => rollback_agent(client, agent, args).await,
+        None => rollback_system(client, args).await,
+    }
+}
+
+fn request(args: &Rollback) -> Result<Vec<u8>, Failure> {
     let request = RollbackRequest { to: args.to };
-    let body = serde_json::to_vec(&request).map_err(|error| Failure::because(&error))?;
+    serde_json::to_vec(&request).map_err(|error| Failure::because(&error))
+}
+
+async fn rollback_agent(client: &Client, name: &AgentName, args: &Rollback) -> Outcome {
+    let path = format!("/v1/agents/{name}");
+    let body = request(args)?;
     let list: GenerationList = client.get(&format!("{path}/generations")).await?;
     let from = list.items.iter().find(|item| item.active);
     let from = from.map(|item| item.number);
     let accepted: Accepted = client.post(&format!("{path}/rollback"), body).await?;
-    let name = &args.agent;
     if !args.waiting.wait {
         return told(
             args.output,
@@ -102,4 +117,50 @@ pub async fn rollback(client: &Client, args: &Rollback) -> Outcome {
         output::object(format, &accepted)?;
     }
     Ok(answer)
+}
+
+/// The daemon itself may be restarted by the switch: a question that fails is asked again.
+async fn rollback_system(client: &Client, args: &Rollback) -> Outcome {
+    let before: AgentList = client.get("/v1/status").await?;
+    let from = before.node.system.and_then(|system| system.current);
+    let accepted: Accepted = client.post("/v1/system/rollback", request(args)?).await?;
+    if !args.waiting.wait {
+        return told(args.output, &accepted, "the system is being rolled back");
+    }
+    let deadline = Instant::now() + args.waiting.timeout.get();
+    loop {
+        let seen = client.get::<AgentList>("/v1/status").await.ok();
+        if let Some(system) = seen.and_then(|list| list.node.system)
+            && system.switching_to.is_none()
+        {
+            if system.current == from {
+                output::note("osmoda: the system was not rolled back\n  look at: osmoda events");
+                return Ok(Answer::No);
+            }
+            match system.verdict {
+                Some(Verdict::Good) => {
+                    return told(
+                        args.output,
+                        &accepted,
+                        "the system was rolled back and is good",
+                    );
+                }
+                Some(Verdict::Bad) => {
+                    output::note(
+                        "osmoda: what the system was rolled back to is Bad\n  look at: osmoda events",
+                    );
+                    return Ok(Answer::No);
+                }
+                Some(Verdict::Unproven) | None => {}
+            }
+        }
+        if Instant::now() >= deadline {
+            let timeout = args.waiting.timeout;
+            output::note(&format!(
+                "osmoda: time is up after {timeout}\n  look at: osmoda status"
+            ));
+            return Ok(Answer::No);
+        }
+        sleep(LOOK_EVERY).await;
+    }
 }

@@ -41,6 +41,7 @@ pub fn run(global: &Global, args: Run) -> Outcome {
         bundles: args.bundles.into(),
         keep_agents: args.keep_agents,
         ledger: args.ledger,
+        system_root: args.system_root,
     };
     match daemon::run(options) {
         Ok(()) => Ok(Answer::Yes),

@@ -4,8 +4,16 @@ use osmoda_node::api::types::DiffReport;
 
 use super::table;
 
-/// The fields that differ, or the sentence that none does.
+/// The fields that differ, or the sentence that none does; then what is to be said of the system.
 pub fn diff(report: &DiffReport) -> String {
+    let mut text = agents(report);
+    for sentence in report.system.values() {
+        text.push_str(&format!("system: {sentence}\n"));
+    }
+    text
+}
+
+fn agents(report: &DiffReport) -> String {
     if report.in_sync {
         return match report.agents.len() {
             0 => "in sync: there are no agents\n".to_owned(),

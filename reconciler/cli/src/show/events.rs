@@ -208,7 +208,10 @@ impl Body<'_> {
     /// `generation 3`, of a field that holds one.
     fn generation(&self, name: &str) -> Option<String> {
         let number = self.value[name]["number"].as_u64()?;
-        Some(format!("generation {number}"))
+        Some(match self.value["scope"].as_str() {
+            Some("System") => format!("generation {number} of the system"),
+            _ => format!("generation {number}"),
+        })
     }
 }
 

@@ -1,8 +1,9 @@
 //! `osmoda status`: a table of agents and a line about the node.
 
+use osmoda_core::observed::Generation;
 use osmoda_node::{
     anchors::AnchorStatus,
-    api::types::{AgentList, AgentObject, LedgerStatus, NodeStatus},
+    api::types::{AgentList, AgentObject, LedgerStatus, NodeStatus, SystemStatus},
 };
 
 use super::{age, one_line, or_dash, table};
@@ -59,6 +60,33 @@ fn row(agent: &AgentObject) -> Vec<String> {
     ]
 }
 
+/// What the machine runs, what is known of it, and what disagrees.
+fn system(system: &SystemStatus) -> String {
+    let named = |generation: &Generation| match generation.number {
+        0 => generation.store_path.clone(),
+        number => format!("generation {number}"),
+    };
+    let running = system.current.as_ref().map_or("none".to_owned(), named);
+    let verdict = match (system.verdict, &system.reason) {
+        (Some(verdict), Some(why)) => format!(" ({verdict:?}: {why})"),
+        (Some(verdict), None) => format!(" ({verdict:?})"),
+        (None, _) => String::new(),
+    };
+    let good = system
+        .last_known_good
+        .as_ref()
+        .map_or("none".to_owned(), named);
+    let mut line = format!("system {running}{verdict}, last known good {good}");
+    if let Some(to) = &system.switching_to {
+        line.push_str(&format!("; being switched to {}", named(to)));
+    }
+    for disagreement in &system.disagreements {
+        line.push_str(&format!("; {disagreement}"));
+    }
+    line.push('\n');
+    line
+}
+
 fn node(node: &NodeStatus) -> String {
     let mut text = format!(
         "node {}: osmoda {}, pid {}, up {}, {} runtime, specs {}, ledger {} entries{}\n",
@@ -78,6 +106,9 @@ fn node(node: &NodeStatus) -> String {
             reason
         };
         text.push_str(&format!("all agents are paused: {}\n", one_line(why)));
+    }
+    if let Some(line) = node.system.as_ref().map(system) {
+        text.push_str(&line);
     }
     text.push_str(&anchors(&node.ledger));
     if let Some(why) = &node.ledger.degraded {

@@ -44,4 +44,5 @@ mod signals;
 mod spec_changes;
 mod storm;
 mod supervision;
+mod systems;
 mod witnesses;

@@ -199,6 +199,11 @@ impl Drafting<'_, '_> {
         let Some(spec) = self.view.rules() else {
             return;
         };
+        if let Stay::Because(why) = stay
+            && why != NoWayBack::Off
+        {
+            self.memory.rollout.stuck = Some(format!("{reason}, and {}", why.said().1));
+        }
         let wait = self.memory.next_start_at;
         let wait = wait.map_or(std::time::Duration::ZERO, |at| at.since(self.view.now));
         self.record(Event::EscalationExhausted(EscalationExhausted {

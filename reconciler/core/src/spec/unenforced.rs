@@ -3,22 +3,16 @@
 //! Such a field is decoded and checked like any other, so that a spec is right the day it is
 //! acted on; until then whoever sets it is told. A feature that lands deletes its row here.
 
-use super::{AgentSpec, Node, NodeRollback, Rollback, Sandbox};
+use super::{AgentSpec, Node, Sandbox};
 
 type Rows<T> = &'static [(&'static str, fn(&T) -> bool)];
 
 /// Paths within `spec` of an Agent, and whether they are set away from their default.
-const AGENT: Rows<AgentSpec> = &[
-    ("rollout.rollback: System", |spec| {
-        spec.rollout.rollback == Rollback::System
-    }),
-    ("sandbox", |spec| spec.sandbox != Sandbox::default()),
-];
+const AGENT: Rows<AgentSpec> = &[("sandbox", |spec| spec.sandbox != Sandbox::default())];
 
 /// Paths within `spec` of a Node, and whether they are set away from their default.
 const NODE: Rows<Node> = &[
     ("healthChecks", |node| !node.health_checks.is_empty()),
-    ("rollback", |node| node.rollback != NodeRollback::default()),
     ("alerts", |node| !node.alerts.is_empty()),
 ];
 
@@ -52,11 +46,9 @@ mod tests {
     fn a_field_that_is_set_is_named_by_its_path() {
         let mut spec = AgentSpec::new(vec!["a".into()]);
         spec.sandbox = Sandbox::Off;
-        spec.rollout.rollback = Rollback::System;
-        let expected = ["rollout.rollback: System", "sandbox"];
-        assert_eq!(unenforced(&spec), expected);
+        assert_eq!(unenforced(&spec), ["sandbox"]);
         let mut node = Node::default();
-        node.rollback.budget = 0;
-        assert_eq!(unenforced_node(&node), ["rollback"]);
+        node.metrics = "127.0.0.1:9464".parse().ok();
+        assert_eq!(unenforced_node(&node), ["listen.metrics"]);
     }
 }

@@ -56,6 +56,7 @@ fn command(verb: Verb, agent: Option<AgentName>, request: Request) -> Result<Com
             "all agents cannot be rolled back at once",
         )
         .hint("name the agent: POST /v1/agents/NAME/rollback")),
+        (Verb::RollbackSystem, _) => Ok(Command::RollbackSystem { to: request.to }),
         (Verb::Verify, Some(agent)) => Ok(Command::Verify { agent }),
         (Verb::Verify, None) => Err(Problem::not_found("all agents cannot be verified at once")
             .hint("name the agent: POST /v1/agents/NAME/verify")),
@@ -75,7 +76,7 @@ fn request(verb: Verb, bytes: &[u8]) -> Result<Request, Problem> {
     if bytes.trim_ascii().is_empty() {
         return Ok(Request::default());
     }
-    if verb == Verb::Rollback {
+    if matches!(verb, Verb::Rollback | Verb::RollbackSystem) {
         let RollbackRequest { to } = parse(bytes, "a rollback takes {\"to\": 3}")?;
         return Ok(Request {
             to,

@@ -286,6 +286,22 @@ static OPERATIONS: &[Operation] = &[
         "RollbackRequest",
         "Accepted",
     ),
+    get(
+        "/v1/system/generations",
+        Node(|| Route::SystemGenerations),
+        "systemGenerations",
+        "The machine's own generations, and what became of them; 400 where it is not NixOS",
+        &[],
+        Json("GenerationList"),
+    ),
+    post(
+        "/v1/system/rollback",
+        Node(|| Route::Act(Verb::RollbackSystem, None)),
+        "rollbackSystem",
+        "Go back to an earlier generation of the whole machine",
+        "RollbackRequest",
+        "Accepted",
+    ),
     post(
         "/v1/pause",
         Node(|| Route::Act(Verb::Pause, None)),

@@ -20,6 +20,7 @@ pub enum Route {
     Agents,
     Agent(AgentName),
     Generations(AgentName),
+    SystemGenerations,
     Act(Verb, Option<AgentName>),
     Diff,
     Plan,
@@ -65,14 +66,14 @@ pub enum Verb {
     Resume,
     Rollback,
     Verify,
+    RollbackSystem,
 }
 
 /// First segments, or whole paths, that the contract knows and this version does not have yet.
-const LATER: [&str; 5] = [
+const LATER: [&str; 4] = [
     "v1/alerts",
     "v1/generations",
     "v1/rollback",
-    "v1/system",
     "v1/ledger/anchors",
 ];
 
@@ -213,6 +214,12 @@ mod tests {
                 "/v1/agents/a/resume",
                 Route::Act(Verb::Resume, Some(name("a"))),
             ),
+            ("GET", "/v1/system/generations", Route::SystemGenerations),
+            (
+                "POST",
+                "/v1/system/rollback",
+                Route::Act(Verb::RollbackSystem, None),
+            ),
             ("POST", "/v1/pause", Route::Act(Verb::Pause, None)),
             ("POST", "/v1/resume", Route::Act(Verb::Resume, None)),
             ("GET", "/v1/diff", Route::Diff),
@@ -290,7 +297,7 @@ mod tests {
             (
                 "/v1/system/x",
                 StatusCode::NOT_FOUND,
-                "/v1/system/x is not available in this version",
+                "there is no \"/v1/system/x\" in this API",
             ),
             (
                 "/metricsx",

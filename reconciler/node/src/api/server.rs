@@ -251,6 +251,16 @@ async fn answer(
             ))),
             None => Err(Problem::no_such_agent(name.as_str())),
         },
+        Route::SystemGenerations => match shared.handle.system_generations().await? {
+            Some(Ok(generations)) => Ok(respond::found(&generations)),
+            Some(Err(why)) => Err(Problem::unavailable(format!(
+                "the system's generations cannot be read: {why}"
+            ))),
+            None => Err(Problem::invalid(
+                "there are no generations of the system: this is not NixOS",
+            )
+            .hint("`osmoda generations AGENT` shows those of an agent")),
+        },
         Route::Agent(name) => match shared.handle.agent(name.clone()).await? {
             Some(mut agent) => {
                 shared.measures.fill(std::slice::from_mut(&mut agent)).await;

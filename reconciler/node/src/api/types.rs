@@ -269,6 +269,9 @@ pub struct NodeStatus {
     pub uptime_ms: u64,
     /// Whether all agents are paused, and why.
     pub paused: Option<String>,
+    /// The machine's own generation; absent where there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub system: Option<SystemStatus>,
     /// The audit ledger.
     pub ledger: LedgerStatus,
     /// Errors of the newest specs, by file; what was valid before is in force.
@@ -279,6 +282,28 @@ pub struct NodeStatus {
     /// Anonymous, Truncated, Malformed, Barrier or MainPid.
     #[serde(default)]
     pub ignored_notifications: BTreeMap<String, u64>,
+}
+
+/// The machine's own generation: what runs, what will be booted, and what is known of it.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SystemStatus {
+    /// /run/current-system; its number is 0 if it is no generation of the system profile.
+    pub current: Option<Generation>,
+    /// What the system profile points to.
+    pub next_boot: Option<Generation>,
+    /// /run/booted-system.
+    pub booted: Option<String>,
+    /// What is known of what runs.
+    pub verdict: Option<Verdict>,
+    /// Why it is Bad.
+    pub reason: Option<String>,
+    /// What was proven last.
+    pub last_known_good: Option<Generation>,
+    /// Where a switch that is under way leads.
+    pub switching_to: Option<Generation>,
+    /// In what these disagree, the gravest first.
+    pub disagreements: Vec<String>,
 }
 
 /// A spec file that was refused.

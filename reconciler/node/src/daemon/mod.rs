@@ -16,6 +16,7 @@ mod loop_thread;
 mod offline;
 mod program;
 mod specs;
+mod system;
 mod systemd;
 mod watch;
 
@@ -96,6 +97,8 @@ pub struct DaemonOptions {
     pub keep_agents: bool,
     /// The ledger's file, if it is not the state directory's.
     pub ledger: Option<PathBuf>,
+    /// Below which directory the machine's own generations are; `/` but for tests.
+    pub system_root: PathBuf,
 }
 
 /// Why the daemon did not start, or ended.
@@ -227,6 +230,7 @@ async fn serve(
         Ok(found) => found.map_err(DaemonError::Refused)?,
         Err(error) => return Err(DaemonError::system("cannot look for a Nix store", error)),
     };
+    let system = system::of_machine(&options.system_root, paths, &bundles);
     let profiles = bundles.profiles(paths)?;
     let facts = NodeFacts {
         name,
@@ -254,6 +258,9 @@ async fn serve(
         offload: Offload::Thread,
     };
     let (mut reconciler, handle) = Reconciler::new(edges, facts);
+    if let Some(system) = system {
+        reconciler = reconciler.with_system(system);
+    }
     let notifications = listen_to_agents(notifications, &runtime, &reconciler, clock);
     handover::store(&manager, || notifications.share());
     let source = api::source::LedgerSource::new(ledger.clone())

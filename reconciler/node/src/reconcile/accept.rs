@@ -247,7 +247,19 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
             let _ = reply.send(Err(CommandError::NoSuchAgent(agent.clone())));
             return;
         }
+        let mut system_way = None;
         let way_back = match &command {
+            Command::RollbackSystem { to } => match self.system_way_back(*to) {
+                Ok(to) => {
+                    system_way = Some(to);
+                    None
+                }
+                Err(why) => {
+                    self.note_command(&command, actor, false);
+                    let _ = reply.send(Err(why)); // as above
+                    return;
+                }
+            },
             Command::Rollback { agent, to } => match self.way_back(agent, *to) {
                 Ok(back) => Some(back),
                 Err(why) => {
@@ -269,6 +281,11 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
                 self.change_memory(&agent, |memory| memory.restart_requested = true);
             }
             Command::Verify { agent } => self.hash_all(&agent),
+            Command::RollbackSystem { .. } => {
+                if let Some(to) = system_way {
+                    self.roll_back_system(to);
+                }
+            }
             Command::Rollback { agent, .. } => {
                 let desired = self.agents.get(&agent).and_then(|s| s.desire.present());
                 let acted = desired.map(|desired| desired.digest);
@@ -304,10 +321,13 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
     ) -> usize {
         let reason = match command {
             Command::Pause { reason, .. } => reason.clone(),
-            Command::Rollback { to: Some(to), .. } => format!("to generation {to}"),
+            Command::Rollback { to: Some(to), .. } | Command::RollbackSystem { to: Some(to) } => {
+                format!("to generation {to}")
+            }
             Command::Restart { .. }
             | Command::Rollback { .. }
             | Command::Resume { .. }
+            | Command::RollbackSystem { .. }
             | Command::Verify { .. } => String::new(),
         };
         let body = OperatorCommand {
@@ -388,6 +408,7 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
             Query::Status(to) => drop(to.send(self.report_status())),
             Query::Agent(name, to) => drop(to.send(self.report_agent(&name))),
             Query::Generations(name, to) => drop(to.send(self.report_generations(&name))),
+            Query::SystemGenerations(to) => drop(to.send(self.report_system_generations())),
             Query::Diff(limits, to) => drop(to.send(self.report_diff(&limits))),
             Query::Plan(specs, to) => drop(to.send(self.report_plan(specs.as_deref()))),
         }

@@ -23,6 +23,8 @@ mod meter;
 pub mod recorder;
 mod report;
 mod startup;
+pub mod system;
+mod system_report;
 mod turn;
 
 use std::{
@@ -146,6 +148,7 @@ pub struct Reconciler<R, P, J> {
     meters: Arc<Meters>,
     /// What this turn saw, until it has acted.
     seen: Vec<(AgentName, Seen)>,
+    system: system::SystemWatch,
 }
 
 /// A look at everything, and whom it found.
@@ -212,6 +215,7 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
             closure_permits: Arc::new(tokio::sync::Semaphore::new(1)),
             meters: Arc::default(),
             seen: Vec::new(),
+            system: system::SystemWatch::default(),
         };
         (this, handle)
     }
@@ -240,6 +244,7 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
     /// One turn.
     async fn reconcile(&mut self) {
         let since = self.clock.mono();
+        self.look_at_system();
         let observed = self.observe();
         let plans = self.plan(observed);
         let recorded = self.record(plans).await;
@@ -264,6 +269,7 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
             Some(ended) = self.under_way.join_next_with_id() => self.accept_ended(ended),
             Some(built) = self.builds.join_next() => self.accept_built(built),
             Some(hashed) = self.closures.join_next() => self.accept_hashed(hashed),
+            ended = self.system.ended() => self.accept_switched(ended),
             Some(agent) = self.woken.recv() => self.mark(agent),
             Some(message) = self.inbox.recv() => self.accept(message),
             found = looked => {
@@ -305,7 +311,14 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
             return self.clock.mono(); // somebody's dependency changed in the last turn
         }
         let timer = self.timers.first().map(|(at, _)| *at);
-        let wakes = [timer, self.recorder.retry_at(), Some(self.resync_at)];
+        let looks = self.specs_read && self.ending.is_none();
+        let system = self.system.wake_at().filter(|_| looks);
+        let wakes = [
+            timer,
+            self.recorder.retry_at(),
+            system,
+            Some(self.resync_at),
+        ];
         wakes.into_iter().flatten().min().unwrap_or(self.resync_at)
     }
 
@@ -468,6 +481,7 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
                 state.incident_root = reference(index);
             }
         }
+        self.drive_switch(reference);
         for (name, index) in builds {
             self.begin_build(&name, reference(index));
         }

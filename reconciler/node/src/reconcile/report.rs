@@ -61,6 +61,7 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
             specs: self.facts.specs.clone(),
             uptime_ms: millis_since(self.clock.mono(), self.started_at),
             paused: self.all_paused.as_ref().map(|paused| paused.reason.clone()),
+            system: self.report_system(),
             ledger: LedgerStatus {
                 origin: head.origin,
                 size: head.size,
@@ -179,7 +180,7 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
         DiffReport {
             in_sync: agents.iter().all(|agent| agent.differences.is_empty()),
             agents,
-            system: BTreeMap::new(),
+            system: self.system_differences(),
         }
     }
 

@@ -181,6 +181,7 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
             }
             self.agents.insert(name, AgentState::remembered(memory));
         }
+        self.remember_system(rebooted, last)?;
         Ok(rebooted)
     }
 

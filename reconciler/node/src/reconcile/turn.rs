@@ -64,6 +64,19 @@ impl Turn {
         first
     }
 
+    /// Adds records of the system: the first is caused by `root`, each other by the one before
+    /// it. Gives the first one's index.
+    pub fn system_records(&mut self, root: Option<Cause>, records: &[Event]) -> usize {
+        let first = self.drafts.len();
+        let mut cause = root;
+        for event in records {
+            let causes = cause.take().into_iter().collect();
+            let index = self.push(None, Actor::Reconciler, event, None, causes);
+            cause = Some(Cause::InCommit(index));
+        }
+        first
+    }
+
     fn push(
         &mut self,
         agent: Option<&AgentName>,
