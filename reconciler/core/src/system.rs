@@ -50,6 +50,8 @@ pub struct SystemMemory {
     pub probation: Option<SystemProbation>,
     /// Agents that were not well before the last change: no change is blamed for them.
     pub ailing: BTreeSet<AgentName>,
+    /// Health checks that were failing before the last change.
+    pub ailing_checks: BTreeSet<String>,
     /// Automatic rollbacks, by the time since each.
     pub rollbacks: Vec<Stopwatch>,
     /// Store paths that were gone back from automatically.
@@ -176,7 +178,10 @@ pub fn look(memory: &SystemMemory, view: &SystemView<'_>) -> SystemPlan {
     }
     match plan.memory.probation.clone() {
         Some(probation) => plan.judge(current, &probation, view),
-        None => plan.memory.ailing = ailing(view),
+        None => {
+            plan.memory.ailing = ailing(view);
+            plan.memory.ailing_checks = ailing_checks(view);
+        }
     }
     plan
 }
@@ -187,6 +192,12 @@ fn ailing(view: &SystemView<'_>) -> BTreeSet<AgentName> {
         Standing::Coming { is_new: false } | Standing::Stuck { .. } => true,
     });
     not_well.map(|(name, _)| name.clone()).collect()
+}
+
+fn ailing_checks(view: &SystemView<'_>) -> BTreeSet<String> {
+    let failing = view.checks.iter();
+    let failing = failing.filter(|(_, state)| matches!(state, CheckState::Failed(_)));
+    failing.map(|(name, _)| name.clone()).collect()
 }
 
 impl SystemPlan {
@@ -225,11 +236,9 @@ impl SystemPlan {
         let ailing = &self.memory.ailing;
         let counts = |name: &AgentName| !ailing.contains(name);
         let mut agents = view.agents.iter().filter(|(name, _)| counts(name));
+        let mut checks = view.checks.iter().filter(|(name, _)| self.blames(name));
         let well = agents.all(|(_, standing)| *standing == Standing::Well)
-            && view
-                .checks
-                .iter()
-                .all(|(_, state)| *state == CheckState::Well);
+            && checks.all(|(_, state)| *state == CheckState::Well);
         // What is no generation, as after `nixos-rebuild test`, cannot be gone back to.
         let settled = of.clock.elapsed(view.now) >= SETTLES_AFTER;
         if !well || !settled || current.number == 0 {
@@ -245,9 +254,15 @@ impl SystemPlan {
         }));
     }
 
+    /// Whether a health check counts: not if it failed before the change already.
+    fn blames(&self, check: &str) -> bool {
+        !self.memory.ailing_checks.contains(check)
+    }
+
     /// What speaks against the system.
     fn failure(&self, view: &SystemView<'_>) -> Option<(&'static str, String)> {
-        let check = view.checks.iter().find_map(|(name, state)| match state {
+        let mut checks = view.checks.iter().filter(|(name, _)| self.blames(name));
+        let check = checks.find_map(|(name, state)| match state {
             CheckState::Failed(said) => Some(format!("health check {name}: {said}")),
             CheckState::Well | CheckState::Coming => None,
         });

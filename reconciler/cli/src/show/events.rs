@@ -407,6 +407,11 @@ fn activated(body: &Body<'_>) -> String {
 }
 
 fn exhausted(body: &Body<'_>) -> String {
+    if body.value["scope"] == "System" {
+        let (reason, message) = (body.text("reason"), body.text("message"));
+        let why = body.text("noRollback");
+        return format!("the system stays as it is ({reason}, {why}): {message}");
+    }
     let time = |name| body.number(name).map_or_else(|| "?".to_owned(), age);
     let why = match body.value["noRollback"].as_str() {
         Some("NothingToGoBackTo") => "; there is no good generation to go back to",

@@ -215,6 +215,43 @@ fn a_system_whose_agent_is_stuck_is_gone_back_from_and_the_old_one_is_verified()
 }
 
 #[test]
+fn a_system_whose_health_check_fails_is_gone_back_from() {
+    let Some(machine) = Machine::new() else {
+        return;
+    };
+    let healthy = machine.path("root/healthy");
+    fs::write(&healthy, "").unwrap();
+    let check = json!({"exec": {"command": ["/usr/bin/test", "-e", healthy]}, "period": "200ms"});
+    let node = json!({
+        "apiVersion": "osmoda/v1",
+        "kind": "Node",
+        "metadata": {"name": "machine"},
+        "spec": {"healthChecks": {"disk": check}},
+    });
+    machine.scene.write_spec("node.json", &node.to_string());
+    let _daemon = machine.daemon();
+    machine.is_good(1);
+    machine.deploy(2, &[well(), Agent::test("c", "sleep")]);
+    fs::remove_file(&healthy).unwrap();
+    let bad = machine.entry("GenerationBad");
+    assert_eq!(bad.body()["reason"], "HealthCheckFailed");
+    assert!(
+        bad.body()["message"]
+            .as_str()
+            .unwrap()
+            .starts_with("health check disk: ")
+    );
+    machine.entry("RollbackSucceeded");
+    assert_eq!(machine.running(), machine.system(1));
+    let held = machine.entry("EscalationExhausted");
+    assert_eq!(
+        held.body()["noRollback"],
+        "RolledBackAlready",
+        "it did not help"
+    );
+}
+
+#[test]
 fn a_switch_that_ends_the_daemon_is_found_done_by_the_next_one() {
     let Some(machine) = Machine::new() else {
         return;

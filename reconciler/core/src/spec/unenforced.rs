@@ -12,7 +12,6 @@ const AGENT: Rows<AgentSpec> = &[("sandbox", |spec| spec.sandbox != Sandbox::def
 
 /// Paths within `spec` of a Node, and whether they are set away from their default.
 const NODE: Rows<Node> = &[
-    ("healthChecks", |node| !node.health_checks.is_empty()),
     ("alerts", |node| !node.alerts.is_empty()),
 ];
 

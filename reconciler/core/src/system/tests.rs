@@ -226,11 +226,20 @@ fn who_was_not_well_before_and_who_does_not_escalate_condemns_no_system() {
 }
 
 #[test]
-fn a_failed_health_check_condemns_what_is_on_probation_and_nothing_else() {
+fn a_health_check_that_begins_to_fail_condemns_what_is_on_probation_and_nothing_else() {
+    let failed = || vec![("net".into(), CheckState::Failed("no route".into()))];
     let mut machine = Machine::proven(&[]);
-    machine.checks = vec![("net".into(), CheckState::Failed("no route".into()))];
-    assert_eq!(machine.look(1), []);
-    assert_eq!(machine.look(2), [Outside, GenerationBad, RollbackIntended]);
+    assert_eq!(machine.look(2), [Outside]);
+    machine.checks = failed();
+    assert_eq!(machine.look(2), [GenerationBad, RollbackIntended]);
+    let mut machine = Machine::proven(&[]);
+    machine.checks = failed();
+    assert_eq!(machine.look(1), [], "what is proven is not judged again");
+    assert_eq!(
+        machine.look(2),
+        [Outside, GenerationGood],
+        "it failed before"
+    );
 }
 
 #[test]

@@ -9,6 +9,7 @@
 mod ask;
 pub mod board;
 mod file_sign;
+pub mod node_checks;
 pub mod notify;
 mod prober;
 mod sampler;

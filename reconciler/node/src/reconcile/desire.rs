@@ -78,8 +78,7 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
         self.note_rejected(refused);
         self.index_dependents();
         let node = loaded.node.as_ref().map(|loaded| &loaded.node);
-        self.system.look_again();
-        self.system.rules = node.map(|node| node.rollback.clone()).unwrap_or_default();
+        self.system.declare(node);
         let unenforced = loaded.node.iter().flat_map(|node| &node.unenforced);
         self.node_not_enforced = unenforced.map(|path| (*path).to_owned()).collect();
     }

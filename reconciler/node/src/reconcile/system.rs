@@ -7,14 +7,14 @@
 //!
 //! Where to start: [`Reconciler::look_at_system`].
 
-use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use osmoda_core::{
     memory::Finished,
     name::AgentName,
     observed::Generation,
     rollout::Verdict,
-    spec::{NodeRollback, Rollback},
+    spec::{Node, NodeRollback, Rollback},
     system::{self, Standing, SwitchEnd, Switching, SystemMemory, SystemPlan, SystemView},
     time::Mono,
 };
@@ -27,7 +27,7 @@ use osmoda_runtime::Runtime;
 use tokio::task::{JoinError, JoinSet};
 
 use super::{Reconciler, accept::encode, agent::AgentState, journal::Journal};
-use crate::error::chain;
+use crate::{detect::node_checks::NodeChecks, error::chain};
 
 /// Key of the system's memory in the state table.
 pub const SYSTEM_KEY: &str = "system";
@@ -103,7 +103,8 @@ fn end(outcome: SwitchOutcome) -> SwitchEnd {
 pub(super) struct SystemWatch {
     edge: Option<Arc<dyn System>>,
     pub memory: SystemMemory,
-    pub rules: NodeRollback,
+    rules: NodeRollback,
+    checks: Option<NodeChecks>,
     /// When to look again.
     due: Mono,
     /// The intent of the switch under way.
@@ -119,9 +120,14 @@ impl SystemWatch {
         self.edge.as_ref().map(|_| self.due)
     }
 
-    /// Something has changed that the system may have brought.
-    pub fn look_again(&mut self) {
+    /// The specs were read: what they say of the machine holds, and what the system may have
+    /// brought is looked at.
+    pub fn declare(&mut self, node: Option<&Node>) {
         self.due = Mono(0);
+        self.rules = node.map(|node| node.rollback.clone()).unwrap_or_default();
+        if let Some(checks) = &mut self.checks {
+            checks.set(node.map_or(&BTreeMap::new(), |node| &node.health_checks));
+        }
     }
 
     /// What there is to look at.
@@ -152,6 +158,7 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
     #[must_use]
     pub fn with_system(mut self, system: Arc<dyn System>) -> Self {
         self.system.edge = Some(system);
+        self.system.checks = Some(NodeChecks::new(Arc::clone(&self.clock)));
         self
     }
 
@@ -174,13 +181,15 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
             }
         };
         let agents = self.standings();
+        let checks = self.system.checks.as_ref();
+        let checks = checks.map(NodeChecks::states).unwrap_or_default();
         let running = current(&state);
         let plan = system::look(
             &self.system.memory,
             &SystemView {
                 current: running.as_ref(),
                 agents: &agents,
-                checks: &[],
+                checks: &checks,
                 rules: &self.system.rules,
                 now,
                 wall: self.clock.wall(),

@@ -56,8 +56,16 @@ enum AskError {
 
 /// Asks once.
 pub(super) async fn ask<R: Runtime>(runtime: &R, question: &Question) -> Answer {
-    let limit = question.timeout;
     match &question.check {
+        // The runtime keeps the time: it has processes to end when that is up.
+        ProbeCheck::Exec { command } => exec::ask(runtime, question, command).await,
+        network => over_network(network, question.timeout).await,
+    }
+}
+
+/// Asks once what needs no process of an agent's.
+pub(super) async fn over_network(check: &ProbeCheck, limit: Duration) -> Answer {
+    match check {
         ProbeCheck::HttpGet {
             host,
             port,
@@ -71,8 +79,9 @@ pub(super) async fn ask<R: Runtime>(runtime: &R, question: &Question) -> Answer 
         }
         ProbeCheck::TcpSocket { host, port } => in_time(limit, tcp::ask(host, *port)).await,
         ProbeCheck::Mcp { url } => in_time(limit, mcp::ask(url)).await,
-        // The runtime keeps the time: it has processes to end when that is up.
-        ProbeCheck::Exec { command } => exec::ask(runtime, question, command).await,
+        ProbeCheck::Exec { .. } => {
+            Answer::Failure("a command is not asked over the network".into())
+        }
     }
 }
 
