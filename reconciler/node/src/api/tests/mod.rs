@@ -334,6 +334,7 @@ fn answer(query: Query) {
             let list = GenerationList { items: Vec::new() };
             _ = reply.send((name.as_str() == "a").then_some(Ok(list)));
         }
+        Query::SystemGenerations(reply) => _ = reply.send(None),
         Query::Diff(_, reply) => {
             let system = std::collections::BTreeMap::new();
             _ = reply.send(DiffReport {
