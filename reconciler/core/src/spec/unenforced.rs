@@ -11,9 +11,7 @@ type Rows<T> = &'static [(&'static str, fn(&T) -> bool)];
 const AGENT: Rows<AgentSpec> = &[("sandbox", |spec| spec.sandbox != Sandbox::default())];
 
 /// Paths within `spec` of a Node, and whether they are set away from their default.
-const NODE: Rows<Node> = &[
-    ("alerts", |node| !node.alerts.is_empty()),
-];
+const NODE: Rows<Node> = &[("alerts", |node| !node.alerts.is_empty())];
 
 /// Fields of an agent's `spec` that are set and not acted on by this version, as paths within
 /// `spec` in the order of the alphabet.
@@ -34,6 +32,7 @@ fn set<T>(rows: Rows<T>, value: &T) -> Vec<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::spec::{Alert, AlertProvider, Severity};
 
     #[test]
     fn defaults_leave_nothing_unenforced() {
@@ -46,8 +45,20 @@ mod tests {
         let mut spec = AgentSpec::new(vec!["a".into()]);
         spec.sandbox = Sandbox::Off;
         assert_eq!(unenforced(&spec), ["sandbox"]);
-        let mut node = Node::default();
-        node.metrics = "127.0.0.1:9464".parse().ok();
-        assert_eq!(unenforced_node(&node), ["listen.metrics"]);
+        let pager = Alert {
+            name: "pager".into(),
+            provider: AlertProvider::Slack,
+            url_file: None,
+            key_file: None,
+            chat_id: None,
+            min_severity: Severity::default(),
+            labels: [].into(),
+            kinds: Vec::new(),
+        };
+        let node = Node {
+            alerts: vec![pager],
+            ..Node::default()
+        };
+        assert_eq!(unenforced_node(&node), ["alerts"]);
     }
 }

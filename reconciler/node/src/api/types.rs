@@ -285,22 +285,27 @@ pub struct NodeStatus {
 }
 
 /// The machine's own generation: what runs, what will be booted, and what is known of it.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SystemStatus {
     /// /run/current-system; its number is 0 if it is no generation of the system profile.
+    #[schema(value_type = Option<schemas::Generation>)]
     pub current: Option<Generation>,
     /// What the system profile points to.
+    #[schema(value_type = Option<schemas::Generation>)]
     pub next_boot: Option<Generation>,
     /// /run/booted-system.
     pub booted: Option<String>,
     /// What is known of what runs.
+    #[schema(value_type = Option<schemas::Verdict>)]
     pub verdict: Option<Verdict>,
     /// Why it is Bad.
     pub reason: Option<String>,
     /// What was proven last.
+    #[schema(value_type = Option<schemas::Generation>)]
     pub last_known_good: Option<Generation>,
     /// Where a switch that is under way leads.
+    #[schema(value_type = Option<schemas::Generation>)]
     pub switching_to: Option<Generation>,
     /// In what these disagree, the gravest first.
     pub disagreements: Vec<String>,
