@@ -7,6 +7,7 @@
 //! Where to start: [`spec`] is what users write, [`observed`] what the runtime reports,
 //! [`plan`] compares the two, [`event`] is what the ledger remembers.
 
+pub mod alert;
 pub mod dependency;
 pub mod diff;
 pub mod digest;

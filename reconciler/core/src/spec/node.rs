@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use super::Probe;
 use crate::units::Period;
 
@@ -63,8 +65,9 @@ pub enum SystemRollback {
     Never,
 }
 
-/// One receiver of alerts.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// One receiver of alerts. Serialized, it holds names of files and no secret.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Alert {
     /// Its name, for `alerts test`.
     pub name: String,
@@ -85,7 +88,7 @@ pub struct Alert {
 }
 
 /// Format of an alert.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[allow(missing_docs)]
 pub enum AlertProvider {
     Slack,
@@ -96,7 +99,7 @@ pub enum AlertProvider {
 }
 
 /// Severity of an alert.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
 #[allow(missing_docs)]
 pub enum Severity {
     Info,

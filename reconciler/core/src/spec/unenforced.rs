@@ -10,8 +10,9 @@ type Rows<T> = &'static [(&'static str, fn(&T) -> bool)];
 /// Paths within `spec` of an Agent, and whether they are set away from their default.
 const AGENT: Rows<AgentSpec> = &[("sandbox", |spec| spec.sandbox != Sandbox::default())];
 
-/// Paths within `spec` of a Node, and whether they are set away from their default.
-const NODE: Rows<Node> = &[("alerts", |node| !node.alerts.is_empty())];
+/// Paths within `spec` of a Node, and whether they are set away from their default: every one
+/// is acted on now.
+const NODE: Rows<Node> = &[];
 
 /// Fields of an agent's `spec` that are set and not acted on by this version, as paths within
 /// `spec` in the order of the alphabet.
@@ -32,7 +33,6 @@ fn set<T>(rows: Rows<T>, value: &T) -> Vec<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::spec::{Alert, AlertProvider, Severity};
 
     #[test]
     fn defaults_leave_nothing_unenforced() {
@@ -45,20 +45,5 @@ mod tests {
         let mut spec = AgentSpec::new(vec!["a".into()]);
         spec.sandbox = Sandbox::Off;
         assert_eq!(unenforced(&spec), ["sandbox"]);
-        let pager = Alert {
-            name: "pager".into(),
-            provider: AlertProvider::Slack,
-            url_file: None,
-            key_file: None,
-            chat_id: None,
-            min_severity: Severity::default(),
-            labels: [].into(),
-            kinds: Vec::new(),
-        };
-        let node = Node {
-            alerts: vec![pager],
-            ..Node::default()
-        };
-        assert_eq!(unenforced_node(&node), ["alerts"]);
     }
 }
