@@ -2,6 +2,7 @@
 //!
 //! Every flag has an environment variable, `OSMODA_` and its name.
 
+mod alerts;
 mod auditor;
 mod ledger;
 
@@ -11,6 +12,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use osmoda_core::{name::AgentName, units::Period};
 
 pub use self::{
+    alerts::Alerts,
     auditor::{Anchor, Report, Timeline, Witness},
     ledger::Ledger,
 };
@@ -98,6 +100,9 @@ pub enum Command {
     Ledger(Ledger),
     /// Show everything live on the whole terminal; press ? there for its keys
     Top,
+    /// Show who is told of failures and what waits to be sent, or send a test message
+    #[command(subcommand)]
+    Alerts(Alerts),
     /// Check this host, and name a remedy for what is wrong
     Doctor(Doctor),
     /// Serve the Model Context Protocol on stdin and stdout, for AI assistants

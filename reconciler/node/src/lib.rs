@@ -3,6 +3,7 @@
 //! Where to start: [`reconcile`] is the loop; [`daemon`] puts it together with the real
 //! runtime, ledger, profiles, spec watch and API; [`handle`] is how others speak to it.
 
+pub mod alerts;
 pub mod anchors;
 pub mod api;
 pub mod daemon;
@@ -14,4 +15,5 @@ pub mod metrics;
 pub mod paths;
 pub mod reconcile;
 pub mod specs;
+mod web;
 pub mod witness;

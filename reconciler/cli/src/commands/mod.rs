@@ -1,6 +1,7 @@
 //! What each command does. Start at [`run`].
 
 mod act;
+mod alerts;
 mod anchor;
 mod describe;
 mod doctor;
@@ -45,6 +46,7 @@ pub fn run(cli: Cli) -> Outcome {
         Command::Render(args) => specs::render(&args),
         Command::New(args) => new::new(&args),
         Command::Ledger(command) => ledger::ledger(&global, command),
+        Command::Alerts(args) => on_runtime(alerts::alerts(&client(&global)?, &args)),
         Command::Doctor(args) => doctor::doctor(&global, &args),
         Command::Completions { shell } => shell::completions(shell),
         Command::Man(args) => man::man(&args),

@@ -76,6 +76,28 @@ const RENDERERS: &[(&str, Renderer)] = &[
             b.text("reason")
         )
     }),
+    ("AlertQueued", |b| {
+        let change = match b.text("change").as_str() {
+            "Resolve" => "all-clear".to_owned(),
+            _ => format!("{} alert", b.text("severity").to_lowercase()),
+        };
+        format!("{change} queued for {}", names(b, "receivers"))
+    }),
+    ("AlertDelivered", |b| {
+        format!(
+            "{} delivered to {}",
+            alert_word(&b.text("change")),
+            b.text("receiver")
+        )
+    }),
+    ("AlertFailed", |b| {
+        let given_up = if b.is("givenUp") {
+            "gave up an alert to"
+        } else {
+            "alerts do not get through to"
+        };
+        format!("{given_up} {}: {}", b.text("receiver"), b.text("reason"))
+    }),
     ("Pruned", |_| "old bodies were pruned".to_owned()),
     ("Redacted", |_| "a body was redacted".to_owned()),
 ];
@@ -175,6 +197,20 @@ pub fn what(object: &EntryObject) -> String {
         ""
     };
     format!("{what}{}{late}", by(&entry["actor"]))
+}
+
+fn alert_word(change: &str) -> &'static str {
+    match change {
+        "Resolve" => "all-clear",
+        _ => "alert",
+    }
+}
+
+/// A list of names.
+fn names(body: &Body<'_>, name: &str) -> String {
+    let names = body.value[name].as_array().into_iter().flatten();
+    let names: Vec<&str> = names.filter_map(Value::as_str).collect();
+    names.join(", ")
 }
 
 /// A body whose fields may be missing: an entry may come from another version.

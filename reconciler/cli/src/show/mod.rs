@@ -1,5 +1,6 @@
 //! Objects of the API as text for people. Pure: every function here gives a string.
 
+pub mod alerts;
 pub mod audit;
 pub mod describe;
 pub mod diff;

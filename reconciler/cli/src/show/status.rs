@@ -111,6 +111,7 @@ fn node(node: &NodeStatus) -> String {
         text.push_str(&line);
     }
     text.push_str(&anchors(&node.ledger));
+    text.push_str(&super::alerts::not_getting_through(&node.alerts));
     if let Some(why) = &node.ledger.degraded {
         let sentence = "entries cannot be written at the moment and wait in memory";
         text.push_str(&format!(

@@ -69,6 +69,11 @@ impl Filter {
             })
     }
 
+    /// Whether a note of the node itself, of the highest severity, is wanted.
+    pub fn takes_note(&self, kind: EventKind) -> bool {
+        self.wants(kind, Severity::Critical) && self.is_about(None)
+    }
+
     /// Whether the receiver is one to be told once a day what happened: people that read, and
     /// programs, but nobody's pager.
     pub fn wants_digest(&self, provider: AlertProvider) -> bool {

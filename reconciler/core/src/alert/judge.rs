@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use crate::{event::EventKind, name::AgentName, spec::Severity};
 
 /// What the judgement needs of an entry.
@@ -46,7 +48,7 @@ impl fmt::Display for Subject {
 }
 
 /// What a signal changes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Change {
     /// Something is wrong from now on.
     Trigger,
@@ -98,6 +100,12 @@ pub fn judge(fact: &Fact<'_>) -> Option<Signal> {
         EventKind::AnchorFailed => (Trigger, Warning),
         EventKind::AnchorSucceeded => (Resolve, Info),
         _ => return None,
+    };
+    let has_an_end = fact.incident.is_some() || fact.agent.is_some() || fact.about.is_some();
+    let change = match change {
+        // Of the machine itself, such as its generation: nothing tells of an end.
+        Trigger if !has_an_end => Note,
+        change => change,
     };
     Some(Signal {
         kind: fact.kind,

@@ -94,8 +94,13 @@ impl Scene {
 #[test]
 fn what_heals_by_itself_is_less_urgent_than_what_does_not() {
     let severity = |fact: Fact<'_>| judge(&fact).map(|signal| (signal.change, signal.severity));
-    let failure = fact(FailureDetected);
-    let cases: [(Fact<'_>, Option<(Change, Severity)>); 12] = [
+    let of_incident = |kind| Fact {
+        incident: Some("i1"),
+        ..fact(kind)
+    };
+    let failure = of_incident(FailureDetected);
+    let cases: [(Fact<'_>, Option<(Change, Severity)>); 13] = [
+        (fact(EscalationExhausted), Some((Change::Note, Critical))),
         (
             Fact {
                 restarts: true,
@@ -111,15 +116,21 @@ fn what_heals_by_itself_is_less_urgent_than_what_does_not() {
             },
             None,
         ),
-        (fact(GenerationBad), Some((Change::Trigger, Warning))),
-        (fact(EscalationExhausted), Some((Change::Trigger, Critical))),
-        (fact(RollbackFailed), Some((Change::Trigger, Critical))),
-        (fact(HealthVerified), Some((Change::Resolve, Info))),
-        (fact(AnchorFailed), Some((Change::Trigger, Warning))),
+        (of_incident(GenerationBad), Some((Change::Trigger, Warning))),
+        (
+            of_incident(EscalationExhausted),
+            Some((Change::Trigger, Critical)),
+        ),
+        (
+            of_incident(RollbackFailed),
+            Some((Change::Trigger, Critical)),
+        ),
+        (of_incident(HealthVerified), Some((Change::Resolve, Info))),
+        (of_incident(AnchorFailed), Some((Change::Trigger, Warning))),
         (
             Fact {
                 marked: true,
-                ..fact(AnchorFailed)
+                ..of_incident(AnchorFailed)
             },
             Some((Change::Trigger, Critical)),
         ),

@@ -6,7 +6,7 @@ use osmoda_core::digest::Digest;
 use osmoda_ledger::{Ledger, Reader, sign::Signed};
 use tokio::task::spawn_blocking;
 
-use crate::error::chain;
+use crate::{error::chain, web::WebError};
 
 /// Why a checkpoint was not anchored.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -16,6 +16,12 @@ pub struct AnchorError {
     pub reason: String,
     /// The anchor holds another history of this log than this node has.
     pub fork: bool,
+}
+
+impl From<WebError> for AnchorError {
+    fn from(error: WebError) -> Self {
+        Self::passing(error.0)
+    }
 }
 
 impl AnchorError {

@@ -16,7 +16,6 @@
 //! Where to start: [`Anchors`]; one anchor's life is in `task`.
 
 mod directory;
-mod http;
 mod log;
 mod record;
 mod status;
@@ -36,6 +35,7 @@ use osmoda_ledger::Ledger;
 use tokio::task::JoinHandle;
 
 pub use self::status::AnchorStatus;
+use crate::alerts::Outbox;
 
 /// Every anchor of the node. Cheap to clone.
 #[derive(Clone)]
@@ -46,6 +46,7 @@ pub struct Anchors {
 struct Shared {
     ledger: Ledger,
     clock: Arc<dyn Clock>,
+    outbox: Option<Arc<Outbox>>,
     board: Arc<Board>,
     running: Mutex<BTreeMap<String, Running>>,
 }
@@ -60,12 +61,13 @@ struct Running {
 pub struct Board(Mutex<BTreeMap<String, AnchorStatus>>);
 
 impl Anchors {
-    /// No anchors yet.
-    pub fn new(ledger: Ledger, clock: Arc<dyn Clock>) -> Self {
+    /// No anchors yet. With an outbox, people are told of one that fails.
+    pub fn new(ledger: Ledger, clock: Arc<dyn Clock>, outbox: Option<Arc<Outbox>>) -> Self {
         Self {
             shared: Arc::new(Shared {
                 ledger,
                 clock,
+                outbox,
                 board: Arc::default(),
                 running: Mutex::default(),
             }),
@@ -94,7 +96,7 @@ impl Anchors {
                 let task = task::Task::new(
                     name,
                     &anchor,
-                    self.shared.ledger.clone(),
+                    (self.shared.ledger.clone(), self.shared.outbox.clone()),
                     Arc::clone(&self.shared.clock),
                     Arc::clone(&self.shared.board),
                 );

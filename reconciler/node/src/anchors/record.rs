@@ -1,8 +1,13 @@
 //! What the ledger keeps of an anchor: entries for news, a row of the state table for the rest.
 
+use std::sync::Arc;
+
 use osmoda_core::event::{Actor, EventKind};
 use osmoda_ledger::{Commit, CommitError, Draft, Ledger, StateChange, anchor::AnchorState};
 use serde_json::{Map, Value, json};
+use tokio::task::spawn_blocking;
+
+use crate::alerts::Outbox;
 
 /// Longest reason in an entry, in bytes.
 const REASON_MAX: usize = 1024;
@@ -18,11 +23,17 @@ pub enum News {
     None,
 }
 
-/// Writes the row, and the entry if there is news, in one transaction.
+/// Writes the row, and the entry if there is news, in one transaction; with an outbox, people are
+/// told of the news.
 ///
 /// # Errors
 /// [`CommitError`]; then neither was written.
-pub async fn write(ledger: &Ledger, state: &AnchorState, news: News) -> Result<(), CommitError> {
+pub async fn write(
+    ledger: &Ledger,
+    outbox: Option<&Arc<Outbox>>,
+    state: &AnchorState,
+    news: News,
+) -> Result<(), CommitError> {
     let entries = draft(state, news).into_iter().collect();
     let value = serde_json::to_vec(state).unwrap_or_default();
     let put = StateChange::Put {
@@ -33,7 +44,13 @@ pub async fn write(ledger: &Ledger, state: &AnchorState, news: News) -> Result<(
         entries,
         state: vec![put],
     };
-    ledger.append(commit).await.map(drop)
+    match outbox.cloned() {
+        Some(outbox) if !commit.entries.is_empty() => {
+            let written = spawn_blocking(move || outbox.append(commit)).await;
+            written.unwrap_or(Err(CommitError::Closed)).map(drop)
+        }
+        _ => ledger.append(commit).await.map(drop),
+    }
 }
 
 fn draft(state: &AnchorState, news: News) -> Option<Draft> {

@@ -22,6 +22,8 @@ use super::{
     status::AnchorStatus,
     webhook, witness,
 };
+use crate::alerts::Outbox;
+
 /// Time for one try, all its requests included.
 const TRY_MAX: Duration = Duration::from_secs(60);
 /// Wait after a first failure; each further one doubles it.
@@ -36,6 +38,7 @@ pub(super) struct Task {
     way: Way,
     state: AnchorState,
     ledger: Ledger,
+    outbox: Option<Arc<Outbox>>,
     clock: Arc<dyn Clock>,
     board: Arc<Board>,
     /// Tries that failed since the last success.
@@ -55,7 +58,7 @@ impl Task {
     pub(super) fn new(
         name: String,
         anchor: &Anchor,
-        ledger: Ledger,
+        (ledger, outbox): (Ledger, Option<Arc<Outbox>>),
         clock: Arc<dyn Clock>,
         board: Arc<Board>,
     ) -> Self {
@@ -68,6 +71,7 @@ impl Task {
             way,
             state: AnchorState::new(name),
             ledger,
+            outbox,
             clock,
             board,
             failures: 0,
@@ -196,7 +200,7 @@ impl Task {
 
     /// Whether it was written. What was not is written with what comes next.
     async fn write(&self, news: News) -> bool {
-        let written = record::write(&self.ledger, &self.state, news).await;
+        let written = record::write(&self.ledger, self.outbox.as_ref(), &self.state, news).await;
         if let Err(error) = &written {
             tracing::warn!(anchor = self.state.name, %error, "an anchor's state is not recorded");
         }

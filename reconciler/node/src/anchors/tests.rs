@@ -59,7 +59,7 @@ impl Scene {
     }
 
     fn with(place: TempDir, ledger: Ledger) -> Self {
-        let anchors = Anchors::new(ledger.clone(), clock());
+        let anchors = Anchors::new(ledger.clone(), clock(), None);
         Self {
             place,
             ledger,

@@ -10,10 +10,8 @@ use std::{fs, io::Read as _};
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use tokio::task::spawn_blocking;
 
-use super::{
-    http,
-    log::{AnchorError, Offer},
-};
+use super::log::{AnchorError, Offer};
+use crate::web;
 
 /// Longest URL in its file, in bytes.
 const URL_MAX: u64 = 8 * 1024;
@@ -27,10 +25,10 @@ pub async fn anchor(url_file: &str, offer: &Offer) -> Result<String, AnchorError
     // Read afresh each time, so that a new URL needs no restart.
     let read = spawn_blocking(move || read_url(&path)).await;
     let text = read.map_err(|_| AnchorError::passing("reading the URL ended in a panic"))??;
-    let url = http::parse_url(&text)
+    let url = web::parse_url(&text)
         .map_err(|error| AnchorError::passing(format!("{url_file}: {error}")))?;
     let note = offer.signed.note.clone();
-    let answer = http::post(url, headers(offer), note.clone()).await?;
+    let answer = web::post(url, headers(offer), note.clone()).await?;
     match answer.status {
         200..=299 => Ok(note),
         300..=399 => Err(AnchorError::passing(format!(

@@ -7,10 +7,8 @@ use osmoda_ledger::{
 };
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 
-use super::{
-    http::{self, Answer},
-    log::{AnchorError, Offer},
-};
+use super::log::{AnchorError, Offer};
+use crate::web::{self, Answer};
 
 /// Most requests for one checkpoint: what is asked again is only asked with a better old size.
 const ROUNDS_MAX: usize = 3;
@@ -30,7 +28,7 @@ pub async fn anchor(
         .parse()
         .map_err(|error| AnchorError::passing(format!("the witness's key: {error}")))?;
     let url = format!("{}/add-checkpoint", url.trim_end_matches('/'));
-    let url = http::parse_url(&url)?;
+    let url = web::parse_url(&url)?;
     let mut old = known.unwrap_or(0);
     for _ in 0..ROUNDS_MAX {
         let body = request(offer, old).await?;
@@ -39,7 +37,7 @@ pub async fn anchor(
             CONTENT_TYPE,
             HeaderValue::from_static("text/plain; charset=utf-8"),
         );
-        let answer = http::post(url.clone(), headers, body).await?;
+        let answer = web::post(url.clone(), headers, body).await?;
         match judge(&answer)? {
             Judged::Cosigned => return cosigned(offer, &answer, key),
             Judged::KnowsSize(size) if size == old => {

@@ -7,6 +7,7 @@
 //! - every answer that is not 200 carries an [`types::ErrorObject`].
 
 mod actions;
+mod alerts;
 pub mod authorize;
 pub mod caller;
 pub(crate) mod connection;
@@ -43,7 +44,7 @@ pub use self::{
     socket::Listener,
     source::EntrySource,
 };
-use crate::{handle::Handle, metrics::Metrics};
+use crate::{alerts::Alerts, handle::Handle, metrics::Metrics};
 
 /// Everything that the API needs.
 pub struct ApiOptions {
@@ -61,6 +62,8 @@ pub struct ApiOptions {
     pub metrics: Arc<Metrics>,
     /// Who may do what.
     pub authorizer: Authorizer,
+    /// Who is told of what happens; absent where nobody can be.
+    pub alerts: Option<Alerts>,
     /// Turns true when the daemon ends.
     pub shutdown: watch::Receiver<bool>,
 }

@@ -11,7 +11,7 @@ use super::route::{LedgerVerb, Route, Verb};
 pub struct Operation {
     /// GET or POST.
     pub method: Method,
-    /// The path; `{name}` is an agent's name.
+    /// The path; `{name}` is the name of an agent, or of a receiver of alerts.
     pub path: &'static str,
     /// What it is when it is asked for.
     pub target: Target,
@@ -32,7 +32,7 @@ pub struct Operation {
 pub enum Target {
     /// Of the node.
     Node(fn() -> Route),
-    /// Of one agent.
+    /// Of one agent, or one receiver of alerts.
     Agent(fn(AgentName) -> Route),
 }
 
@@ -83,7 +83,7 @@ impl Operation {
         self.method == Method::POST && !matches!(self.target(), Route::PlanOf)
     }
 
-    /// Whether it concerns one agent.
+    /// Whether it concerns one agent or receiver.
     pub fn is_of_agent(&self) -> bool {
         matches!(self.target, Target::Agent(_))
     }
@@ -426,6 +426,22 @@ static OPERATIONS: &[Operation] = &[
             help: "Which entry.",
         }],
         Json("LedgerProof"),
+    ),
+    get(
+        "/v1/alerts",
+        Node(|| Route::Alerts),
+        "alerts",
+        "Who is told of what happens, and what waits to be sent",
+        &[],
+        Json("AlertList"),
+    ),
+    post(
+        "/v1/alerts/{name}/test",
+        Agent(Route::AlertTest),
+        "testAlert",
+        "Send a test message to a receiver of alerts, and tell whether it was taken",
+        "",
+        "AlertTest",
     ),
     post(
         "/v1/ledger/prune",

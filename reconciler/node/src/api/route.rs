@@ -33,6 +33,8 @@ pub enum Route {
     LedgerKey,
     LedgerProof,
     LedgerAct(LedgerVerb),
+    Alerts,
+    AlertTest(AgentName),
 }
 
 /// What an operator can ask to be done to the ledger itself.
@@ -70,12 +72,7 @@ pub enum Verb {
 }
 
 /// First segments, or whole paths, that the contract knows and this version does not have yet.
-const LATER: [&str; 4] = [
-    "v1/alerts",
-    "v1/generations",
-    "v1/rollback",
-    "v1/ledger/anchors",
-];
+const LATER: [&str; 3] = ["v1/generations", "v1/rollback", "v1/ledger/anchors"];
 
 impl Route {
     /// Reads a request line.
@@ -91,7 +88,7 @@ impl Route {
         let Some((_, name)) = here.first() else {
             return Err(unknown(path));
         };
-        let name = name.map(parse_name).transpose()?;
+        let name = name.map(|name| parse_name(name, path)).transpose()?;
         let asked = here
             .iter()
             .find(|(operation, _)| operation.method == method);
@@ -141,9 +138,14 @@ fn wrong_method(method: &Method, path: &str, allowed: &[&Method]) -> Problem {
     .hint(format!("use {} {path}", allowed.join(" or ")))
 }
 
-fn parse_name(text: &str) -> Result<AgentName, Problem> {
+/// Receivers of alerts are called by the same rules as agents.
+fn parse_name(text: &str, path: &str) -> Result<AgentName, Problem> {
+    let whose = match path.starts_with("/v1/alerts/") {
+        true => "a receiver",
+        false => "an agent",
+    };
     AgentName::new(text)
-        .map_err(|why| Problem::invalid(format!("{text:?} is no name of an agent: it {why}")))
+        .map_err(|why| Problem::invalid(format!("{text:?} is no name of {whose}: it {why}")))
 }
 
 fn unknown(path: &str) -> Problem {
@@ -241,6 +243,8 @@ mod tests {
                 "/v1/ledger/key/rotate",
                 Route::LedgerAct(LedgerVerb::Rotate),
             ),
+            ("GET", "/v1/alerts", Route::Alerts),
+            ("POST", "/v1/alerts/ops/test", Route::AlertTest(name("ops"))),
             (
                 "POST",
                 "/v1/ledger/prune",

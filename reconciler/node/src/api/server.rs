@@ -34,6 +34,7 @@ use super::{
     types::{AgentItems, AgentList, Alive, EntryList, LogText, Ready},
 };
 use crate::{
+    alerts::Alerts,
     handle::Handle,
     metrics::{Metrics, text::Form},
 };
@@ -43,6 +44,7 @@ pub(super) struct Shared {
     pub(super) handle: Handle,
     pub(super) authorizer: Authorizer,
     pub(super) ledger: Arc<dyn EntrySource>,
+    pub(super) alerts: Option<Alerts>,
     logs: LogFiles,
     measures: Arc<Measures>,
     metrics: Arc<Metrics>,
@@ -71,6 +73,7 @@ pub async fn serve(options: ApiOptions) -> Result<(), ApiError> {
         measures,
         metrics,
         authorizer,
+        alerts,
         mut shutdown,
     } = options;
     let failed = |source| ApiError::Bind {
@@ -87,6 +90,7 @@ pub async fn serve(options: ApiOptions) -> Result<(), ApiError> {
         handle,
         authorizer,
         ledger,
+        alerts,
         logs,
         measures,
         metrics,
@@ -298,6 +302,8 @@ async fn answer(
             Ok(respond::found(&found))
         }
         Route::LedgerAct(verb) => super::ledger::act(shared, caller, verb, body).await,
+        Route::Alerts => super::alerts::list(shared),
+        Route::AlertTest(name) => super::alerts::test(shared, caller, &name, body).await,
         Route::Ready => ready(shared).await,
         Route::Metrics => {
             let accept = head

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::openapi::schemas;
-use crate::anchors::AnchorStatus;
+use crate::{alerts::AlertReceiver, anchors::AnchorStatus};
 
 /// Every agent, and the node they run on: `osmoda status -o json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -274,6 +274,9 @@ pub struct NodeStatus {
     pub system: Option<SystemStatus>,
     /// The audit ledger.
     pub ledger: LedgerStatus,
+    /// Who is told of what happens, and whether messages get through.
+    #[serde(default)]
+    pub alerts: Vec<AlertReceiver>,
     /// Errors of the newest specs, by file; what was valid before is in force.
     pub spec_errors: Vec<SpecErrorStatus>,
     /// Fields of the node's spec that this version accepts and does not enforce yet.

@@ -6,6 +6,7 @@ use std::{
 };
 
 use crate::{
+    alerts::{AlertReceiver, Outbox},
     anchors::{AnchorStatus, Board},
     error::chain,
     handle::SpecsRead,
@@ -31,16 +32,22 @@ pub struct LedgerJournal {
     ledger: Ledger,
     reader: Mutex<Reader>,
     anchors: Arc<Board>,
+    outbox: Arc<Outbox>,
 }
 
 impl LedgerJournal {
     /// Opens the connection.
-    pub fn open(ledger: Ledger, anchors: Arc<Board>) -> Result<Self, osmoda_ledger::ReadError> {
+    pub fn open(
+        ledger: Ledger,
+        anchors: Arc<Board>,
+        outbox: Arc<Outbox>,
+    ) -> Result<Self, osmoda_ledger::ReadError> {
         let reader = Mutex::new(ledger.reader()?);
         Ok(Self {
             ledger,
             reader,
             anchors,
+            outbox,
         })
     }
 
@@ -67,7 +74,7 @@ impl Journal for LedgerJournal {
     /// Blocks until it is durable: the loop has a thread of its own and does nothing meanwhile,
     /// so a switch to another thread and back would only cost time.
     async fn append(&self, commit: Commit) -> Result<Vec<Appended>, CommitError> {
-        self.ledger.append_blocking(&commit)
+        self.outbox.append(commit)
     }
 
     fn state(&self, prefix: &str) -> Result<BTreeMap<String, Vec<u8>>, String> {
@@ -94,5 +101,9 @@ impl Journal for LedgerJournal {
 
     fn anchors(&self) -> Vec<AnchorStatus> {
         self.anchors.all()
+    }
+
+    fn alerts(&self) -> Vec<AlertReceiver> {
+        self.outbox.status()
     }
 }

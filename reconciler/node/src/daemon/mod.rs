@@ -29,7 +29,7 @@ use std::{
 };
 
 use osmoda_core::{observed::InvocationId, spec::Node, time::Clock};
-use osmoda_ledger::{Cadence, Ledger, OpenOptions, Scrubber, SigningOptions};
+use osmoda_ledger::{Cadence, Ledger, OpenOptions, Opened, Scrubber, SigningOptions};
 use osmoda_nix::profiles::SymlinkProfiles;
 use osmoda_runtime::{
     clock::SystemClock,
@@ -50,6 +50,7 @@ use self::{
     systemd::ServiceManager,
 };
 use crate::{
+    alerts::{self, Alerts, Outbox},
     anchors::Anchors,
     api::{self, ApiOptions, Authorizer, Listener},
     detect::{
@@ -210,8 +211,21 @@ async fn serve(
     let first = specs::read(options.specs.clone(), options.load.clone()).await;
     let name = node_name(&first);
     let scrubber = Arc::new(Scrubber::new());
-    let ledger = open_ledger(&options, &name, &clock, &scrubber, ledger::cadence(&first))?;
-    let anchors = Anchors::new(ledger.clone(), Arc::clone(&clock));
+    let opened = open_ledger(&options, &name, &clock, &scrubber, ledger::cadence(&first))?;
+    let ledger = opened.ledger;
+    let alerts = open_alerts(&ledger, &clock, &scrubber, &name)?;
+    if let Ok(loaded) = &first {
+        // Before the first entry: also what is found at the start is told.
+        alerts.set(loaded);
+    }
+    if let Some(reset) = &opened.reset {
+        alerts.outbox().tell_of_reset(reset);
+    }
+    let anchors = Anchors::new(
+        ledger.clone(),
+        Arc::clone(&clock),
+        Some(Arc::clone(alerts.outbox())),
+    );
     let loop_thread = LoopThread::start()
         .map_err(|error| DaemonError::system("cannot start the loop's thread", error))?;
     let runtime = {
@@ -246,7 +260,7 @@ async fn serve(
     let edges = Edges {
         runtime: Arc::clone(&runtime),
         profiles: Arc::new(profiles),
-        journal: LedgerJournal::open(ledger.clone(), anchors.board())
+        journal: LedgerJournal::open(ledger.clone(), anchors.board(), Arc::clone(alerts.outbox()))
             .map_err(|error| DaemonError::system("cannot read the ledger", error))?,
         senses: Arc::new(RealSenses::new(
             Arc::clone(&runtime),
@@ -296,6 +310,7 @@ async fn serve(
         handle: handle.clone(),
         authorizer: authorizer.clone(),
         anchors: anchors.clone(),
+        alerts: alerts.clone(),
         metrics_at,
         news,
     };
@@ -311,6 +326,7 @@ async fn serve(
         measures,
         metrics,
         authorizer,
+        alerts: Some(alerts.clone()),
         shutdown: shutdown_seen,
     }));
     let loop_ended = loop_thread.scheduler().spawn(reconciler.run());
@@ -328,6 +344,7 @@ async fn serve(
         tracing::error!(error = %chain(&error), "the API failed");
     }
     anchors.stop();
+    alerts.stop();
     ledger.shutdown().await;
     drop(lock);
     ending.map(|ending| (ending, socket))
@@ -392,7 +409,7 @@ fn open_ledger(
     clock: &Arc<dyn Clock>,
     scrubber: &Arc<Scrubber>,
     cadence: Cadence,
-) -> Result<Ledger, DaemonError> {
+) -> Result<Opened<Ledger>, DaemonError> {
     let path = options
         .ledger
         .clone()
@@ -405,14 +422,28 @@ fn open_ledger(
     });
     let opened = Ledger::open_or_reset(&path, open)
         .map_err(|error| DaemonError::system(format!("cannot open {}", path.display()), error))?;
-    let ledger = opened.ledger;
-    let resumed = ledger.clone();
+    let resumed = opened.ledger.clone();
     tokio::task::spawn_blocking(move || {
         if let Err(error) = resumed.resume_dropping() {
             tracing::warn!(error = %chain(&error), "bodies of entries are still to be dropped");
         }
     });
-    Ok(ledger)
+    Ok(opened)
+}
+
+/// Nothing is sent yet: receivers are known from the specs.
+fn open_alerts(
+    ledger: &Ledger,
+    clock: &Arc<dyn Clock>,
+    scrubber: &Arc<Scrubber>,
+    node: &str,
+) -> Result<Alerts, DaemonError> {
+    let (clock, scrubber) = (Arc::clone(clock), Arc::clone(scrubber));
+    let outbox = Outbox::open(ledger.clone(), clock, scrubber, node.to_owned())
+        .map_err(|error| DaemonError::system("cannot read the alerts that wait", error))?;
+    let alerts = Alerts::new(Arc::new(outbox), Arc::new(alerts::Http));
+    alerts.begin();
+    Ok(alerts)
 }
 
 fn open_runtime(

@@ -9,6 +9,7 @@ use tokio::{
 
 use super::{set_operators, watch::SpecWatch};
 use crate::{
+    alerts::Alerts,
     anchors::Anchors,
     api::Authorizer,
     error::chain,
@@ -43,6 +44,8 @@ pub struct Feed {
     pub anchors: Anchors,
     /// Learns where metrics are served over TCP.
     pub metrics_at: watch::Sender<Option<SocketAddr>>,
+    /// Learns who is told of what happens.
+    pub alerts: Alerts,
     /// When to read again.
     pub news: News,
 }
@@ -122,6 +125,7 @@ impl Feed {
             });
             let node = loaded.node.as_ref().map(|node| &node.node.ledger);
             self.anchors.set(node.map_or(&[], |ledger| &ledger.anchors));
+            self.alerts.set(loaded);
         }
         self.handle.specs(read).await.is_ok()
     }

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, future::Future};
 
-use crate::anchors::AnchorStatus;
+use crate::{alerts::AlertReceiver, anchors::AnchorStatus};
 use osmoda_ledger::{Appended, Commit, CommitError, EntryRef, Head};
 
 /// An entry read back at start.
@@ -39,6 +39,11 @@ pub trait Journal: Send + Sync + 'static {
 
     /// What carries checkpoints away from the machine, for status; a journal may have nothing.
     fn anchors(&self) -> Vec<AnchorStatus> {
+        Vec::new()
+    }
+
+    /// Who is told of what happens, for status; a journal may tell nobody.
+    fn alerts(&self) -> Vec<AlertReceiver> {
         Vec::new()
     }
 }

@@ -71,6 +71,7 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
                 unanchored: head.unanchored,
                 anchors: self.recorder.journal.anchors(),
             },
+            alerts: self.recorder.journal.alerts(),
             spec_errors: self.rejected.iter().map(specs).collect(),
             not_enforced: self.node_not_enforced.clone(),
             ignored_notifications: (self.detectors.board().ignored().into_iter())

@@ -5,6 +5,7 @@
 mod agent;
 mod daemon;
 mod process;
+mod provider;
 mod ran;
 mod records;
 mod scene;
@@ -18,6 +19,7 @@ use std::{
 pub use agent::{Agent, test_agent};
 pub use daemon::Daemon;
 pub use process::{is_alive, kill};
+pub use provider::{Act, Provider, Taken};
 pub use ran::{Follower, Ran};
 pub use records::{Entry, kinds};
 pub use scene::Scene;

@@ -3,7 +3,7 @@
 //! Schemas are derived from the types that are sent ([`schemas`]), paths come from the table that
 //! requests are found in ([`super::operations`]). Start at [`document`].
 
-pub(super) mod schemas;
+pub(crate) mod schemas;
 #[cfg(test)]
 mod tests;
 
@@ -47,9 +47,13 @@ fn path_item(operation: &Operation) -> Value {
     if !operation.is_of_agent() {
         return json!({});
     }
+    let whose = match operation.path.starts_with("/v1/alerts/") {
+        true => "Which receiver.",
+        false => "Which agent.",
+    };
     json!({"parameters": [{
         "name": "name", "in": "path", "required": true,
-        "description": "Which agent.",
+        "description": whose,
         "schema": {"type": "string", "pattern": NAME_PATTERN},
     }]})
 }

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use utoipa::{OpenApi, ToSchema};
 
 use crate::{
+    alerts::{AlertItem, AlertList, AlertReceiver, AlertTest},
     anchors::AnchorStatus,
     api::{limits, types},
 };
@@ -25,6 +26,25 @@ pub enum Phase {
     Succeeded,
     Paused,
     Unknown,
+}
+
+/// What a message about an alert changes.
+#[derive(ToSchema)]
+#[allow(dead_code)]
+pub enum Change {
+    Trigger,
+    Resolve,
+    ResolveAgent,
+    Note,
+}
+
+/// How urgent an alert is.
+#[derive(ToSchema)]
+#[allow(dead_code)]
+pub enum Severity {
+    Info,
+    Warning,
+    Critical,
 }
 
 /// Which aspect of an agent's state a condition is about.
@@ -126,6 +146,12 @@ pub struct Difference {
     types::RedactRequest,
     types::ErrorObject,
     AnchorStatus,
+    AlertList,
+    AlertReceiver,
+    AlertItem,
+    AlertTest,
+    Change,
+    Severity,
 )))]
 struct Derived;
 

@@ -3,9 +3,11 @@
 use std::collections::BTreeSet;
 
 use osmoda_core::{
+    alert::Change,
     diff::Difference,
     observed::Generation,
     rollout::Verdict,
+    spec::Severity,
     status::{Condition, ConditionStatus, ConditionType, Phase},
 };
 use serde::{Serialize, de::DeserializeOwned};
@@ -95,6 +97,8 @@ fn words_of_the_core_are_the_documents_words() {
     is_the_same_words::<Verdict>("Verdict", 3);
     is_the_same_words::<ConditionType>("ConditionType", 7);
     is_the_same_words::<ConditionStatus>("ConditionStatus", 3);
+    is_the_same_words::<Change>("Change", 4);
+    is_the_same_words::<Severity>("Severity", 3);
 }
 
 #[test]

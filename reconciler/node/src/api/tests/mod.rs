@@ -172,6 +172,7 @@ impl Scene {
         let handle = Handle::new(sender);
         let metrics = metrics(handle.clone(), Arc::clone(&ledger) as Arc<dyn EntrySource>);
         let options = ApiOptions {
+            alerts: None,
             listener,
             handle,
             ledger: Arc::clone(&ledger) as Arc<dyn EntrySource>,
@@ -728,6 +729,7 @@ async fn without_the_loop_the_caller_is_told_so() {
         Arc::clone(&scene.ledger) as Arc<dyn EntrySource>,
     );
     let options = ApiOptions {
+        alerts: None,
         listener,
         handle,
         ledger: Arc::clone(&scene.ledger) as Arc<dyn EntrySource>,
