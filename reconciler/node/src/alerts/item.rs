@@ -104,6 +104,11 @@ impl Counted {
     }
 }
 
+/// The name of a node, as short as keys need it: PagerDuty takes 255 characters in all.
+pub fn in_key(node: &str) -> &str {
+    super::facts::cut(node, 63)
+}
+
 /// A duration as the wall clock counts.
 pub fn micros(duration: Duration) -> i64 {
     i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)

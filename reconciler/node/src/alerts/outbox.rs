@@ -26,7 +26,7 @@ use osmoda_ledger::{
     Appended, Commit, CommitError, Draft, IncidentRef, Ledger, ReadError, Reset, Scrubber,
 };
 use serde_json::{Value, json};
-use tokio::sync::Notify;
+use tokio::{sync::Notify, task::spawn_blocking};
 
 use super::{
     Labels, facts,
@@ -133,7 +133,7 @@ impl Outbox {
         if !before.iter().eq(after) {
             let row = rows::put(rows::RECEIVERS.to_owned(), &alerts);
             let (ledger, commit) = (self.ledger.clone(), state_only(vec![row]));
-            tokio::task::spawn_blocking(move || {
+            spawn_blocking(move || {
                 if let Err(error) = ledger.append_blocking(&commit) {
                     tracing::warn!(%error, "the receivers of alerts are not noted");
                 }
@@ -294,7 +294,7 @@ impl Outbox {
                 rows::put(rows::doing_key(name), &doing),
             ],
         };
-        self.ledger.append(commit).await?;
+        self.commit(commit).await?;
         self.settle(name, number, |receiver| {
             receiver.items.remove(&number);
             receiver.refused_until.remove(&number);
@@ -389,9 +389,16 @@ impl Outbox {
 
     /// What cannot be written is known to memory, and written with what comes next of its kind.
     async fn note(&self, commit: Commit) {
-        if let Err(error) = self.ledger.append(commit).await {
+        if let Err(error) = self.commit(commit).await {
             tracing::warn!(%error, "what became of an alert is not recorded");
         }
+    }
+
+    /// On a thread that may block until it is durable.
+    async fn commit(&self, commit: Commit) -> Result<(), CommitError> {
+        let ledger = self.ledger.clone();
+        let written = spawn_blocking(move || ledger.append_blocking(&commit)).await;
+        written.unwrap_or(Err(CommitError::Closed)).map(drop)
     }
 
     fn settle<T>(

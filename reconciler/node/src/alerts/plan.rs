@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 
 use super::{
     facts,
-    item::{Counted, Item},
+    item::{Counted, Item, in_key},
     outbox::{Inner, Receiver},
     rows,
 };
@@ -240,7 +240,7 @@ impl Planning<'_> {
             messages = counted.count,
             "too many alerts wait: the oldest become one that counts them"
         );
-        let key = format!("osmoda/{}/overflow/{}", self.stamp.node, begin.at.0);
+        let key = format!("osmoda/{}/overflow/{}", in_key(self.stamp.node), begin.at.0);
         let post = Post {
             lane: key.clone(),
             key,

@@ -25,7 +25,15 @@ pub fn read(alert: &Alert, scrubber: &Scrubber) -> Result<Secrets, String> {
     let one = |path: &Option<String>, what: &str| {
         let value = path.as_deref().map(read_file).transpose()?;
         if let Some(value) = &value {
-            scrubber.learn(&format!("alerts/{}/{what}", alert.name), value.as_bytes());
+            let name = format!("alerts/{}/{what}", alert.name);
+            scrubber.learn(&name, value.as_bytes());
+            // Of a URL, the path is the secret; an answer may repeat that alone.
+            let path = value
+                .split_once("://")
+                .and_then(|(_, rest)| rest.split_once('/'));
+            if let Some((_, path)) = path {
+                scrubber.learn(&format!("{name}-path"), path.as_bytes());
+            }
         }
         Ok::<_, String>(value)
     };

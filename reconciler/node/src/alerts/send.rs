@@ -11,7 +11,7 @@ use tokio::{task::spawn_blocking, time::timeout};
 
 use super::{
     format::{self, Outgoing, Verdict},
-    item::Item,
+    item::{Item, in_key},
     outbox::Outbox,
     secrets,
     status::AlertTest,
@@ -73,6 +73,11 @@ pub async fn attempt(
         Err(why) => Err(why),
     };
     let clean = |why: String| outbox.scrubber.scrub(&why).into_owned();
+    // Whole, before a part of it is repeated: a part of a secret would not be known as one.
+    let answer = answer.map(|answer| Answer {
+        body: clean(String::from_utf8_lossy(&answer.body).into_owned()).into_bytes(),
+        ..answer
+    });
     match answer.map(|answer| format::judge(alert.provider, &answer, outbox.clock.wall())) {
         Ok(Verdict::Delivered) => Verdict::Delivered,
         Ok(Verdict::Refused(why)) => Verdict::Refused(clean(why)),
@@ -103,7 +108,6 @@ pub async fn test(outbox: &Outbox, carrier: &dyn Carrier, alert: &Alert) -> Aler
 
 async fn send_test(outbox: &Outbox, carrier: &dyn Carrier, alert: &Alert) -> Result<(), String> {
     let mut item = message(outbox, "Test", "node: this is a test of osmoda's alerts");
-    item.key = format!("osmoda/{}/test/{}", outbox.node(), item.at.0);
     let pages = matches!(
         alert.provider,
         AlertProvider::PagerDuty | AlertProvider::Opsgenie
@@ -126,7 +130,7 @@ async fn send_test(outbox: &Outbox, carrier: &dyn Carrier, alert: &Alert) -> Res
 /// A note of the node itself.
 pub fn message(outbox: &Outbox, kind: &str, title: &str) -> Item {
     let at = outbox.clock.wall();
-    let key = format!("osmoda/{}/{kind}/{}", outbox.node(), at.0);
+    let key = format!("osmoda/{}/{kind}/{}", in_key(outbox.node()), at.0);
     Item {
         id: Item::id_of(&key, Change::Note, at),
         lane: key.clone(),

@@ -146,6 +146,9 @@ fn fit_lines(lines: &[String], max: usize) -> String {
         used <= max
     });
     let mut kept: Vec<&str> = fitting.map(String::as_str).collect();
+    if let (true, Some(last)) = (kept.is_empty(), lines.last()) {
+        return fit(last, max);
+    }
     kept.reverse();
     kept.join("\n")
 }

@@ -6,13 +6,17 @@
 use osmoda_core::{alert::Change, spec::Severity};
 use serde_json::{Map, Value, json};
 
-use super::{Outgoing, fit, time};
+use super::{Outgoing, fit, fit_lines, time};
 use crate::alerts::item::Item;
 
 /// Where events go unless a file names another place.
 pub const URL: &str = "https://events.pagerduty.com/v2/enqueue";
 /// Longest summary, in characters.
 pub const SUMMARY_MAX: usize = 1024;
+/// Longest value of a detail, and what is kept of output, in characters: an event has at most
+/// 512 KB.
+const DETAIL_MAX: usize = 1000;
+const OUTPUT_MAX: usize = 8000;
 
 pub fn request(url: Option<&str>, key: &str, item: &Item) -> Result<Outgoing, String> {
     let mut body = json!({
@@ -37,10 +41,11 @@ pub fn request(url: Option<&str>, key: &str, item: &Item) -> Result<Outgoing, St
 fn payload(item: &Item) -> Value {
     let facts = item.facts.iter();
     let mut details: Map<String, Value> = facts
-        .map(|(name, value)| (name.clone(), value.clone().into()))
+        .map(|(name, value)| (name.clone(), fit(value, DETAIL_MAX).into()))
         .collect();
     if !item.output.is_empty() {
-        details.insert("Last output".to_owned(), item.output.clone().into());
+        let output = fit_lines(&item.output, OUTPUT_MAX);
+        details.insert("Last output".to_owned(), output.into());
     }
     if let Some(incident) = &item.incident {
         details.insert("Incident".to_owned(), incident.clone().into());
