@@ -241,6 +241,21 @@ const EXAMPLES: &[Example] = &[
         "osmoda mcp",
         "Serves an AI assistant over standard input and output, to read only.",
     ),
+    (
+        "alerts",
+        "osmoda alerts list",
+        "Shows what is still to be told, to whom, and why it did not get through.",
+    ),
+    (
+        "alerts list",
+        "osmoda alerts list -o json",
+        "The same for a program.",
+    ),
+    (
+        "alerts test",
+        "osmoda alerts test on-call",
+        "Sends a test alert to the receiver of that name, and tells its answer.",
+    ),
 ];
 
 /// Examples of a command, and what each does. A command is named by its words: `ledger verify`.

@@ -98,7 +98,7 @@ fn has(value: &Value, members: &[&str]) {
 }
 
 #[track_caller]
-fn text<'v>(value: &'v Value, least: usize, most: usize) -> &'v str {
+fn text(value: &Value, least: usize, most: usize) -> &str {
     let text = value.as_str().unwrap();
     let length = text.encode_utf16().count();
     assert!(
