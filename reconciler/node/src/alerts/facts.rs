@@ -75,7 +75,7 @@ pub fn words(draft: &Draft, scrubber: &Scrubber) -> Words {
         ),
         EventKind::EscalationExhausted => match get("reason").as_str() {
             "RestartBudgetSpent" => format!(
-                "restart budget spent ({} restarts): it is tried on every {}",
+                "restart budget spent ({} restarts): tried again in {}",
                 get("restarts"),
                 duration(draft, "restartAfterMs")
             ),
@@ -179,9 +179,17 @@ fn generation(draft: &Draft, name: &str) -> String {
     }
 }
 
+/// As people say it: without milliseconds, once it is longer than a minute.
 fn duration(draft: &Draft, name: &str) -> String {
+    const MINUTE: u64 = 60_000;
     let millis = draft.body.get(name).and_then(Value::as_u64);
-    osmoda_core::units::Period::millis(millis.unwrap_or_default()).to_string()
+    let millis = millis.unwrap_or_default();
+    let exact = if millis < MINUTE {
+        millis
+    } else {
+        millis / 1000 * 1000
+    };
+    osmoda_core::units::Period::millis(exact).to_string()
 }
 
 fn microseconds(draft: &Draft, name: &str) -> Option<String> {

@@ -121,6 +121,21 @@ async fn urls_and_keys_are_in_no_row_no_entry_and_no_error() {
 }
 
 #[tokio::test]
+async fn a_key_that_an_answer_repeats_where_it_is_cut_is_not_told_in_part() {
+    let scene = Scene::new(&[receiver("ops", AlertProvider::PagerDuty)]);
+    scene.stage.plays(|_, _| {
+        let mut answer = answer(500);
+        // Only the key's beginning would be within what is repeated of an answer.
+        answer.body = format!("{} sesame-key-0123456789", "x".repeat(190)).into_bytes();
+        Ok(answer)
+    });
+    scene.breaks("a", "i1");
+    let failing = |scene: &Scene| scene.outbox().status()[0].reason.clone();
+    let reason = scene.until("it fails", failing).await;
+    assert!(!reason.contains("sesame"), "{reason}");
+}
+
+#[tokio::test]
 async fn a_missing_file_is_named_and_read_again_once_it_is_there() {
     let scene = Scene::new(&[receiver("ops", AlertProvider::Webhook)]);
     let url = scene.place.path().join("url");

@@ -193,7 +193,7 @@ impl Scene {
     /// An agent beyond its budget.
     fn breaks(&self, agent: &str, incident: &str) {
         let body =
-            json!({"reason": "RestartBudgetSpent", "restarts": 6, "restartAfterMs": 300_000});
+            json!({"reason": "RestartBudgetSpent", "restarts": 6, "restartAfterMs": 301_596});
         self.happens(EventKind::EscalationExhausted, agent, incident, body);
     }
 

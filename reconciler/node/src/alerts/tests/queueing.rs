@@ -68,6 +68,10 @@ async fn an_alert_carries_what_the_agent_wrote_before_it_failed() {
     scene.breaks("a", "i1");
     scene.until_nothing_waits().await;
     let bodies = scene.bodies();
+    assert_eq!(
+        bodies[0]["data"]["title"],
+        "a: restart budget spent (6 restarts): tried again in 5m1s"
+    );
     assert_eq!(bodies.len(), 1, "what heals by itself is no Warning");
     assert_eq!(
         bodies[0]["data"]["lastOutput"],
