@@ -71,22 +71,24 @@ impl Shared {
 
     /// Registers a running instance and waits for its end in the background.
     pub fn watch(self: &Arc<Self>, agent: &AgentName, instance: Instance, process: Process) {
-        let process = Arc::new(process);
-        let latest = Latest {
-            tree: process.tree.clone(),
-            process: Some(Arc::clone(&process)),
-            instance,
-        };
-        let invocation = latest.instance.invocation;
+        let latest = Latest::running(instance, process);
         self.cgroup_ids.learn(agent, &latest.tree);
         // Registered first: an end that is seen at once must find its instance.
-        self.table.put(agent, latest);
+        self.table.put(agent, latest.clone());
+        self.wait_for(agent, &latest);
+    }
+
+    /// Waits in the background for the end of a running instance that is registered.
+    pub fn wait_for(self: &Arc<Self>, agent: &AgentName, latest: &Latest) {
+        let Some(process) = &latest.process else {
+            return;
+        };
         let watcher = self.scheduler.spawn(watch(
             Arc::downgrade(self),
             Arc::clone(&self.options.clock),
             agent.clone(),
-            invocation,
-            process,
+            latest.instance.invocation,
+            Arc::clone(process),
         ));
         self.table.set_watcher(agent, watcher.abort_handle());
     }

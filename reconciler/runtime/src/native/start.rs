@@ -313,11 +313,7 @@ fn register(shared: &Arc<Shared>, launched: Launched) -> Answer {
     // Its end is waited for where the runtime was opened.
     let _there = shared.scheduler.enter();
     match Process::new(pid, pidfd, tree.clone()) {
-        Ok(process) => {
-            let agent = instance.agent.clone();
-            shared.watch(&agent, instance.clone(), process);
-            Ok(main_process::set_as_told(shared, &agent).unwrap_or(instance))
-        }
+        Ok(process) => Ok(main_process::register(shared, instance, process)),
         Err(source) => {
             // An instance that cannot be watched must not live.
             let _ = tree.kill_and_wait(END_WAIT);

@@ -29,6 +29,17 @@ pub(super) struct Latest {
     pub process: Option<Arc<Process>>,
 }
 
+impl Latest {
+    /// An instance that runs with this main process.
+    pub fn running(instance: Instance, process: Process) -> Self {
+        Self {
+            instance,
+            tree: process.tree.clone(),
+            process: Some(Arc::new(process)),
+        }
+    }
+}
+
 #[derive(Default)]
 struct Slot {
     gate: Gate,
@@ -38,6 +49,14 @@ struct Slot {
     /// The main process that the instance named while it was being started.
     told_main: Option<u32>,
     watcher: Option<AbortHandle>,
+}
+
+impl Slot {
+    fn put(&mut self, latest: Latest) {
+        self.latest = Some(latest);
+        self.starting = None;
+        self.watcher = None;
+    }
 }
 
 /// All slots.
@@ -108,9 +127,18 @@ impl Table {
         slot.map(|slot| slot.told_main = Some(pid)).is_some()
     }
 
-    /// What was kept so.
-    pub fn take_told_main(&self, agent: &AgentName) -> Option<u32> {
-        self.slots().get_mut(agent)?.told_main.take()
+    /// Makes `latest` the agent's instance, as its start ends; unless it has named another main
+    /// process meanwhile, which is given instead.
+    pub fn put_started(&self, agent: &AgentName, latest: &Latest) -> Result<(), u32> {
+        let mut slots = self.slots();
+        let slot = slots.entry(agent.clone()).or_default();
+        match slot.told_main.take() {
+            Some(told) => Err(told),
+            None => {
+                slot.put(latest.clone());
+                Ok(())
+            }
+        }
     }
 
     /// Whose this instance is, if it is being started.
@@ -143,11 +171,7 @@ impl Table {
 
     /// Makes `latest` the agent's instance.
     pub fn put(&self, agent: &AgentName, latest: Latest) {
-        let mut slots = self.slots();
-        let slot = slots.entry(agent.clone()).or_default();
-        slot.latest = Some(latest);
-        slot.starting = None;
-        slot.watcher = None;
+        self.slots().entry(agent.clone()).or_default().put(latest);
     }
 
     /// Remembers the task that waits for the end of the agent's instance.
