@@ -63,6 +63,9 @@ pub struct Memory {
     pub last_exit: Option<LastExit>,
     /// Why the last start did not happen; cleared by the next one that does.
     pub last_start_error: Option<StartFailure>,
+    /// Actions other than starts that failed in a row.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub failed_actions: u32,
     /// Digest of the difference that was recorded last; the same one is not recorded twice.
     pub last_diff: Option<Digest>,
     /// When each condition changed its status last.
@@ -70,6 +73,11 @@ pub struct Memory {
 }
 
 pub use crate::status::ConditionStatus;
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn is_zero(number: &u32) -> bool {
+    *number == 0
+}
 
 /// What an instance said of itself on its notify socket that holds until it says otherwise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -216,5 +224,6 @@ impl Memory {
         self.next_start_at = None;
         self.incident = None;
         self.restart_requested = false;
+        self.failed_actions = 0;
     }
 }

@@ -18,8 +18,20 @@ use crate::{
     time::{Mono, Wall},
 };
 
-/// Pause before an action other than a start is tried again after it failed.
+/// Pause before an action other than a start is tried again after it failed once; twice as long
+/// after each failure that follows, up to [`ACTION_RETRY_MAX`]. What stands in the way (a full
+/// disk, a lock, a process that cannot end) may stay for days, and each try is two entries.
 pub const ACTION_RETRY: Duration = Duration::from_secs(2);
+
+/// Longest such pause.
+pub const ACTION_RETRY_MAX: Duration = Duration::from_secs(300);
+
+/// The pause after so many failures in a row, from one.
+fn action_retry(failures: u32) -> Duration {
+    let doublings = failures.saturating_sub(1).min(u32::BITS - 1);
+    let pause = ACTION_RETRY.saturating_mul(1 << doublings);
+    pause.min(ACTION_RETRY_MAX)
+}
 
 /// How an action ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -111,7 +123,7 @@ pub fn settle(memory: &Memory, done: &Done<'_>) -> Settled {
         }
         (Action::Switch { to, .. }, Outcome::Failed(message)) => {
             settling.not_switched(to, message.clone());
-            settling.hold_until = Some(done.now.after(ACTION_RETRY));
+            settling.hold();
         }
         (_, Outcome::Started { pid }) => settling.started(*pid),
         (
@@ -131,6 +143,9 @@ pub fn settle(memory: &Memory, done: &Done<'_>) -> Settled {
         }
         (_, Outcome::Failed(message)) => settling.failed(message.clone()),
         _ => settling.succeeded(|_| ()),
+    }
+    if settling.hold_until.is_none() {
+        settling.memory.failed_actions = 0;
     }
     Settled {
         records: settling.records,
@@ -166,9 +181,17 @@ impl Settling<'_> {
     }
 
     fn failed(&mut self, message: String) {
-        self.hold_until = Some(self.done.now.after(ACTION_RETRY));
-        let retry_after_ms = Some(millis(ACTION_RETRY));
-        self.record_failed(message, retry_after_ms);
+        let pause = self.hold();
+        self.record_failed(message, Some(millis(pause)));
+    }
+
+    /// No further action for a while; gives how long.
+    fn hold(&mut self) -> Duration {
+        let failures = &mut self.memory.failed_actions;
+        *failures = failures.saturating_add(1);
+        let pause = action_retry(*failures);
+        self.hold_until = Some(self.done.now.after(pause));
+        pause
     }
 
     fn record_failed(&mut self, message: String, retry_after_ms: Option<u64>) {

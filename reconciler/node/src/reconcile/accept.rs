@@ -276,6 +276,10 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
         };
         let index = self.note_command(&command, actor.clone(), true);
         self.replies.push(Reply { index, to: reply });
+        // Somebody is at it: what has failed is not waited for any longer.
+        if let Some(state) = command.agent().and_then(|agent| self.agents.get_mut(agent)) {
+            state.try_again();
+        }
         match command {
             Command::Restart { agent } => {
                 self.change_memory(&agent, |memory| memory.restart_requested = true);

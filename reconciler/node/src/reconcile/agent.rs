@@ -135,6 +135,12 @@ impl AgentState {
         }
     }
 
+    /// Forgets that actions have failed: what stood in their way may be gone.
+    pub fn try_again(&mut self) {
+        self.hold_until = None;
+        self.memory.failed_actions = 0;
+    }
+
     /// Reads what the agent is from runtime and profile.
     pub fn observe(
         &mut self,

@@ -104,7 +104,7 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
             } else {
                 SpecChange::Added
             };
-            state.hold_until = None; // a new spec is a new chance
+            state.try_again(); // a new spec is a new chance
             state.memory.next_start_at = None;
             let body = SpecChanged {
                 change,
@@ -131,6 +131,7 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
             Desire::Unread => state.memory.acted,
         };
         state.spec_error = None;
+        state.try_again();
         let file = state
             .file
             .as_ref()

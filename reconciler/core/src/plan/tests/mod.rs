@@ -470,6 +470,51 @@ fn at_shutdown_an_agent_waits_for_its_dependents_and_is_not_restarted() {
 }
 
 #[test]
+fn an_action_that_fails_is_tried_again_at_ever_longer_intervals() {
+    let first = Case::declared(default).plan();
+    let action = &first.step.as_ref().unwrap().action;
+    assert_eq!(action.kind(), ActionKind::Activate);
+    let after = |memory: &Memory, outcome: &Outcome| {
+        let done = Done {
+            action,
+            outcome,
+            since: NOW,
+            fresh: id(0),
+            now: NOW,
+            wall: Wall(0),
+        };
+        settle(memory, &done)
+    };
+    let full = Outcome::Failed("no space left on device".into());
+    let mut memory = first.memory.clone();
+    let mut pauses = Vec::new();
+    for _ in 0..10 {
+        let settled = after(&memory, &full);
+        let pause = settled.hold_until.unwrap().since(NOW);
+        pauses.push(pause.as_secs());
+        let told = settled
+            .records
+            .iter()
+            .find_map(|record| match &record.event {
+                Event::ActionFailed(failed) => failed.retry_after_ms,
+                _ => None,
+            });
+        assert_eq!(told.map(Duration::from_millis), Some(pause));
+        memory = settled.memory;
+    }
+    assert_eq!(pauses, [2, 4, 8, 16, 32, 64, 128, 256, 300, 300]);
+    let generation = Generation {
+        number: 1,
+        store_path: "/bundle".into(),
+    };
+    let pruned = Vec::new();
+    let done = after(&memory, &Outcome::Activated { generation, pruned });
+    assert_eq!(done.hold_until, None);
+    let again = after(&done.memory, &full);
+    assert_eq!(again.hold_until, Some(NOW.after(Duration::from_secs(2))));
+}
+
+#[test]
 fn a_start_that_fails_is_tried_again_with_the_same_backoff() {
     let case = Case::deployed(default);
     let first = case.plan();
