@@ -195,9 +195,12 @@ fn verify_file(path: &Path, watch: &Watch<'_>) -> Result<Verified, BundleError> 
     })
 }
 
+/// What a manifest usually fits in, in bytes: it is then read at once.
+const USUAL_BYTES: usize = 4096;
+
 /// The content of a bundle's file, no more than [`MANIFEST_MAX`] bytes of it.
 fn read_limited(bundle: &Path, file: &Path) -> Result<Vec<u8>, BundleError> {
-    let mut bytes = Vec::new();
+    let mut bytes = Vec::with_capacity(USUAL_BYTES);
     let limit = MANIFEST_MAX as u64 + 1;
     File::open(file)
         .and_then(|f| f.take(limit).read_to_end(&mut bytes))

@@ -3,7 +3,7 @@
 //!
 //! Everything that changes the store goes through Nix' own commands, which find a daemon by
 //! themselves where there is one. Whether a path is valid is read from Nix' database where that
-//! can be read (a millisecond), and asked of `nix-store` where it cannot.
+//! can be read, and asked of `nix-store` where it cannot.
 //!
 //! Where to start: [`NixStore`]. Each call blocks, for at most a named time.
 
@@ -19,11 +19,13 @@ use std::{
     ffi::OsString,
     io,
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
 use osmoda_core::digest::Digest;
 
+use self::database::Database;
 pub use self::{
     error::StoreError,
     verify::{Damage, Fault, Progress, Verified, Watch},
@@ -64,12 +66,13 @@ const ENVIRONMENT: [&str; 20] = [
     "no_proxy",
 ];
 
-/// A Nix store and how to work with it. Holds no connection: each call is complete in itself.
+/// A Nix store and how to work with it. Holds nothing of Nix' but its database, open to be read.
 #[derive(Debug, Clone)]
 pub struct NixStore {
     dir: StoreDir,
     state_dir: PathBuf,
     environment: Vec<(&'static str, OsString)>,
+    database: Arc<Database>,
 }
 
 /// What Nix knows of a valid path.
@@ -101,6 +104,7 @@ impl NixStore {
             dir,
             state_dir: state_dir.into(),
             environment: kept.collect(),
+            database: Arc::default(),
         })
     }
 
@@ -122,6 +126,7 @@ impl NixStore {
             dir: StoreDir::new(&root.join("store"))?,
             state_dir: root.join("state"),
             environment,
+            database: Arc::default(),
         })
     }
 
@@ -157,7 +162,7 @@ impl NixStore {
     pub fn info(&self, path: &StorePath) -> Result<Option<PathInfo>, StoreError> {
         let shown = self.dir.show(path);
         if self.is_local() {
-            match database::look_up(&self.state_dir, &shown) {
+            match self.database.look_up(&self.state_dir, &shown) {
                 Ok(info) => return Ok(info),
                 Err(error) => tracing::debug!(%error, "asking nix-store instead of its database"),
             }

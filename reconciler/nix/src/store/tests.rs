@@ -17,13 +17,20 @@ fn the_database_and_nix_store_give_the_same_answer() {
     };
     let path = store.add_text("a.json", "{}", &BTreeSet::new()).unwrap();
     let shown = store.dir.show(&path);
-    let from_database = database::look_up(&store.state_dir, &shown).unwrap();
+    let from_database = Database::default()
+        .look_up(&store.state_dir, &shown)
+        .unwrap();
     let from_command = store.infos(std::slice::from_ref(&shown)).unwrap();
     assert_eq!(from_database, from_command.first().copied());
     assert!(from_database.is_some());
 
     let absent = shown.replace("a.json", "b.json");
-    assert_eq!(database::look_up(&store.state_dir, &absent).unwrap(), None);
+    assert_eq!(
+        Database::default()
+            .look_up(&store.state_dir, &absent)
+            .unwrap(),
+        None
+    );
     assert_eq!(store.invalid(&[shown, absent.clone()]).unwrap(), [absent]);
 }
 
@@ -48,7 +55,9 @@ fn a_layout_that_is_not_known_is_not_read() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::create_dir(dir.path().join("db")).unwrap();
     std::fs::write(dir.path().join("db/schema"), "11").unwrap();
-    let error = database::look_up(dir.path(), "/nix/store/x").unwrap_err();
+    let error = Database::default()
+        .look_up(dir.path(), "/nix/store/x")
+        .unwrap_err();
     assert!(matches!(error, database::DatabaseError::OtherVersion(_)));
 }
 

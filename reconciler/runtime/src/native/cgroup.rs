@@ -5,7 +5,8 @@
 //! Files are opened when needed: a thousand agents keep no descriptors for it.
 
 use std::{
-    fs, io,
+    fs,
+    io::{self, Read as _},
     os::fd::{AsFd as _, OwnedFd},
     path::{Path, PathBuf},
     time::{Duration, Instant},
@@ -22,6 +23,9 @@ use rustix::{
 };
 
 use super::sys::spawn::pid;
+
+/// Space for cgroup.events: two short lines today.
+const EVENTS_BYTES: usize = 512;
 
 /// Period of cpu.max in microseconds, the kernel's default.
 const CPU_PERIOD_US: u64 = 100_000;
@@ -122,11 +126,20 @@ impl AgentCgroup {
 
     /// Whether a process lives in it or below.
     pub fn is_populated(&self) -> io::Result<bool> {
-        match fs::read_to_string(self.path.join("cgroup.events")) {
+        match self.events() {
             Ok(text) => Ok(field(&text, "populated") != Some(0)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
             Err(error) => Err(error),
         }
+    }
+
+    /// Its cgroup.events, in one read: every restart waits for it, and the kernel makes the whole
+    /// of such a file at once.
+    fn events(&self) -> io::Result<String> {
+        let mut text = vec![0; EVENTS_BYTES];
+        let length = fs::File::open(self.path.join("cgroup.events"))?.read(&mut text)?;
+        text.truncate(length);
+        String::from_utf8(text).map_err(io::Error::other)
     }
 
     /// Processes in it and in what it has created below.
