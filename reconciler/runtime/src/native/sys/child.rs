@@ -15,11 +15,6 @@ use super::spawn::{ChildPlan, Entry, Identity, NotePlan, Stage, Word};
 /// Exit code of a child whose program was not executed; nobody but its parent sees it.
 const FAILED: c_int = 127;
 
-/// How often a child looks for the word before it sleeps until it is woken: the word is an fsync
-/// away, on a fast disk less than the time that a sleeping processor takes to wake up matters.
-/// With the pauses between them, 0.3 to 1 ms.
-const SPIN_LOOKS: u32 = 20_000;
-
 /// Size of the kernel's signal set in bytes.
 pub(super) const KERNEL_SIGSET_BYTES: usize = 8;
 
@@ -68,7 +63,7 @@ fn run(entry: &Entry<'_>, begin: impl Fn(Stage)) -> Outcome<Never> {
     }
     begin(Stage::Word);
     // SAFETY: the mapping lives until this child has left it.
-    wait_for_word(unsafe { &(*entry.report).word }, entry)?;
+    wait_for_word(unsafe { &(*entry.report).word }, entry.parent)?;
     begin(Stage::Note);
     if let Some(note) = &plan.note {
         put_note(note)?;
@@ -202,20 +197,15 @@ fn limits(plan: &ChildPlan<'_>) -> Outcome<()> {
 
 /// Waits until the parent says something else than [`Word::Wait`]. A child whose parent is gone
 /// must not become an agent that nobody has a record of: the kernel kills it meanwhile.
-fn wait_for_word(word: &AtomicU32, entry: &Entry<'_>) -> Outcome<()> {
+fn wait_for_word(word: &AtomicU32, parent: u32) -> Outcome<()> {
     let said = || word.load(Ordering::Acquire);
     if said() == Word::Go as u32 {
         return Ok(());
     }
     die_with_parent(libc::SIGKILL)?;
     // SAFETY: no memory is involved. The parent may have ended before the kernel was asked.
-    if unsafe { libc::syscall(libc::SYS_getppid) } != c_long::from(entry.parent) {
+    if unsafe { libc::syscall(libc::SYS_getppid) } != c_long::from(parent) {
         return Err(libc::ECANCELED);
-    }
-    let mut looks = if entry.may_spin { SPIN_LOOKS } else { 0 };
-    while looks > 0 && said() == Word::Wait as u32 {
-        std::hint::spin_loop();
-        looks -= 1;
     }
     while said() == Word::Wait as u32 {
         // SAFETY: the kernel compares the word, and sleeps only while it is still the same. Not

@@ -15,11 +15,7 @@ use std::{
     mem::MaybeUninit,
     os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd},
     ptr,
-    sync::{
-        OnceLock,
-        atomic::{AtomicI32, AtomicU32, Ordering},
-    },
-    thread,
+    sync::atomic::{AtomicI32, AtomicU32, Ordering},
 };
 
 use libc::{c_char, c_int, c_long, c_void};
@@ -199,8 +195,6 @@ pub(super) struct Entry<'a> {
     pub leave_batch: bool,
     /// The daemon.
     pub parent: u32,
-    /// There is a processor for the child beside the one that brings the word.
-    pub may_spin: bool,
 }
 
 /// Makes the child and returns once its program runs: its pid and a pidfd of it.
@@ -239,12 +233,6 @@ pub(in crate::native) fn spawn(
     })
 }
 
-/// Whether this process may run on more than one processor, as of its first birth.
-fn has_several_processors() -> bool {
-    static SEVERAL: OnceLock<bool> = OnceLock::new();
-    *SEVERAL.get_or_init(|| thread::available_parallelism().is_ok_and(|number| number.get() > 1))
-}
-
 fn reap(pidfd: &OwnedFd) {
     let ended = waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED);
     if let Err(error) = ended {
@@ -280,7 +268,6 @@ fn clone_child(
         enter_cgroup: false,
         leave_batch,
         parent: std::process::id(),
-        may_spin: has_several_processors(),
     };
     if let Some(cgroup) = plan.cgroup {
         match clone_into_cgroup(flags, cgroup, &entry, memory) {
