@@ -18,6 +18,8 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use super::log;
+
 /// Size of the disk, in bytes: enough for the ledger of a run, and quick to copy.
 const DISK_BYTES: u64 = 32 << 20;
 /// Longest wait for the storage daemon to begin, or for a file system to be let go.
@@ -39,7 +41,9 @@ pub fn scratch() -> TempDir {
 pub fn formatted(place: &Path) -> PathBuf {
     let image = place.join("disk");
     File::create(&image).unwrap().set_len(DISK_BYTES).unwrap();
-    run(Command::new("mkfs.ext4").args(["-q", "-F"]).arg(&image));
+    let mut mkfs = Command::new("mkfs.ext4");
+    mkfs.args(["-q", "-F", "-b", &log::BLOCK.to_string()]);
+    run(mkfs.arg(&image));
     image
 }
 
@@ -76,6 +80,9 @@ impl Request {
     }
 }
 
+/// Where a storage daemon's messages go, beside its export.
+const SAID: &str = "daemon.log";
+
 /// Linux' number of EIO.
 const EIO: i32 = 5;
 
@@ -99,7 +106,7 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    /// Shows `image` as a file in `place`.
+    /// Shows `image` as a file in `place`, where no daemon has been before.
     pub fn start(place: &Path, image: &Path, between: &Between) -> Self {
         let export = place.join("export");
         File::create(&export).unwrap();
@@ -130,7 +137,7 @@ impl Daemon {
             "type": "fuse", "id": "shown", "node-name": "disk", "mountpoint": export,
             "writable": true
         });
-        let said = place.join("daemon.log");
+        let said = place.join(SAID);
         let child = command
             .args(["--export", &shown.to_string(), "--pidfile"])
             .arg(&begun)
@@ -139,7 +146,8 @@ impl Daemon {
             .spawn()
             .unwrap();
         let mut daemon = Self { child, export };
-        // It writes its number once everything that it was asked for is there.
+        // It writes its number once everything that it was asked for is there, and resolves that
+        // file's path after it: taken away at once, the file would cost the daemon its life.
         let since = Instant::now();
         while !begun.exists() {
             let ended = daemon.child.try_wait().unwrap();
@@ -150,13 +158,16 @@ impl Daemon {
             );
             thread::sleep(LOOK);
         }
-        fs::remove_file(begun).unwrap();
         daemon
     }
 
-    /// The file that is the disk.
-    pub fn export(&self) -> &Path {
-        &self.export
+    /// Mounts the ext4 on its disk.
+    pub fn mount(&mut self, at: &Path) -> Mounted {
+        Mounted::of(&self.export, at).unwrap_or_else(|why| {
+            let ended = self.child.try_wait().unwrap();
+            let said = fs::read_to_string(self.export.with_file_name(SAID)).unwrap();
+            panic!("{why}; the storage daemon has ended with {ended:?} and said {said:?}")
+        })
     }
 
     /// Takes the disk away, as if its cable were pulled.
@@ -192,6 +203,10 @@ pub struct Mounted {
 impl Mounted {
     /// Mounts the ext4 on `disk`, which replays its journal.
     pub fn new(disk: &Path, at: &Path) -> Self {
+        Self::of(disk, at).unwrap()
+    }
+
+    fn of(disk: &Path, at: &Path) -> Result<Self, String> {
         fs::create_dir_all(at).unwrap();
         let mut mount = Command::new("mount");
         mount.args(["-t", "ext4", "-o", "loop,errors=remount-ro"]);
@@ -205,14 +220,15 @@ impl Mounted {
                 break;
             }
             let passing = said.contains("failed to setup loop device");
-            let patient = passing && since.elapsed() < PATIENCE;
             let seen = fs::metadata(disk);
-            assert!(patient, "{mount:?}: {said} (the disk: {seen:?})");
+            if !passing || seen.is_err() || since.elapsed() > PATIENCE {
+                return Err(format!("{mount:?}: {said} (the disk: {seen:?})"));
+            }
             thread::sleep(LOOK);
         }
         let device = own_mount(at)[0].trim_start_matches("/dev/").to_owned();
         let at = at.to_owned();
-        Self { at, device }
+        Ok(Self { at, device })
     }
 
     /// Where the ledger is.

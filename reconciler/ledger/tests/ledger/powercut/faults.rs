@@ -69,7 +69,7 @@ fn story(between: &Between, before: impl FnMut(u64, &mut Daemon)) -> Option<Run>
     let image = device::formatted(place.path());
     let mount = place.path().join("mount");
     let mut daemon = Daemon::start(place.path(), &image, between);
-    let mounted = Mounted::new(daemon.export(), &mount);
+    let mounted = daemon.mount(&mount);
     let run = commit_all(&mounted, |n| before(n, &mut daemon));
     drop(mounted);
     drop(daemon);

@@ -8,8 +8,12 @@
 
 /// "rhswfsj" and a zero.
 const MAGIC: u64 = 0x006a_7366_7773_6872;
-/// Unit of the log and of the disk, in bytes; a disk writes one of them whole or not at all.
+/// Unit of the log, in bytes.
 pub const SECTOR: usize = 512;
+/// What the disk writes whole or not at all, in bytes: a block of its ext4. The superblocks of
+/// ext4 and of its journal are one block with one checksum, and no file system starts from half
+/// of one; a page of the ledger is several, and may be torn.
+pub const BLOCK: usize = 1024;
 /// What was written before is on the disk.
 const FLUSH: u64 = 1;
 /// This one is on the disk.
@@ -64,7 +68,7 @@ impl Log {
     }
 
     /// The disk after a cut when the log was `length` bytes long. What was written before the
-    /// last flush is there; of every later write, the sectors that `survives` says.
+    /// last flush is there; of every later write, the blocks that `survives` says.
     pub fn cut(&self, base: &[u8], length: u64, mut survives: impl FnMut() -> Survives) -> Vec<u8> {
         let mut disk = base.to_vec();
         let until = self.ends().take_while(|end| *end <= length).count();
@@ -78,8 +82,8 @@ impl Log {
             };
             let data = &self.bytes[entry.from.clone()];
             for (n, sector) in data.chunks_exact(SECTOR).enumerate() {
-                if kept.keeps(n) {
-                    let to = entry.to + n * SECTOR;
+                let to = entry.to + n * SECTOR;
+                if kept.keeps(to / BLOCK) {
                     disk[to..to + SECTOR].copy_from_slice(sector);
                 }
             }
@@ -93,16 +97,16 @@ impl Log {
 pub enum Survives {
     Whole,
     Not,
-    /// Bit n % 64 is sector n.
+    /// Bit n % 64 is block n of the disk.
     Some(u64),
 }
 
 impl Survives {
-    fn keeps(self, sector: usize) -> bool {
+    fn keeps(self, block: usize) -> bool {
         match self {
             Self::Whole => true,
             Self::Not => false,
-            Self::Some(mask) => mask >> (sector % 64) & 1 == 1,
+            Self::Some(mask) => mask >> (block % 64) & 1 == 1,
         }
     }
 }
@@ -148,7 +152,8 @@ fn a_cut_keeps_what_was_flushed_and_of_the_rest_what_it_is_told() {
     let after = |length, survives| first_bytes(&log.cut(&base, length, || survives));
     assert_eq!(after(u64::MAX, Survives::Whole), [1, 2, 2, 3]);
     assert_eq!(after(u64::MAX, Survives::Not), [1, 1, 0, 0]);
-    assert_eq!(after(u64::MAX, Survives::Some(0b10)), [1, 1, 2, 0]);
+    assert_eq!(after(u64::MAX, Survives::Some(0b10)), [1, 1, 2, 3]);
+    assert_eq!(after(u64::MAX, Survives::Some(0b01)), [1, 2, 0, 0]);
     let ends: Vec<_> = log.ends().collect();
     assert_eq!(ends, [4, 5, 8, 9, 11].map(|n| n * SECTOR as u64));
     assert_eq!(after(ends[0], Survives::Not), [0, 0, 0, 0], "no flush yet");

@@ -121,8 +121,8 @@ impl Story {
         let image = device::formatted(place.path());
         let base = fs::read(&image).unwrap();
         let path = place.path().join("log");
-        let daemon = Daemon::start(place.path(), &image, &Between::Log(path.clone()));
-        let mounted = Mounted::new(daemon.export(), &place.path().join("mount"));
+        let mut daemon = Daemon::start(place.path(), &image, &Between::Log(path.clone()));
+        let mounted = daemon.mount(&place.path().join("mount"));
         let acknowledged = write_all(&mounted, synchronous, &path);
         drop(mounted);
         drop(daemon);
@@ -188,7 +188,7 @@ impl Dice {
         z ^ (z >> 31)
     }
 
-    /// Of a write that was not flushed: all, nothing, or some of its sectors.
+    /// Of a write that was not flushed: all, nothing, or some of its blocks.
     fn survives(&mut self) -> Survives {
         match self.roll() % 4 {
             0 | 1 => Survives::Whole,
