@@ -1,7 +1,7 @@
 //! Phase and conditions: what an agent's state is called, and why.
 //!
 //! Derived from the same view that the plan is made from, never stored (only the time of a
-//! condition's last transition is).
+//! condition's last transition is: `transitions`).
 
 use serde::{Deserialize, Serialize};
 
@@ -11,7 +11,7 @@ use crate::{
     memory::{Finished, Memory, StartFailureKind},
     observed::{Instance, InstanceState, Observation},
     plan::{Bundle, Busy, View},
-    time::Wall,
+    time::Mono,
 };
 
 /// Where an agent is in its life.
@@ -100,6 +100,8 @@ pub struct Assessment {
     pub message: String,
     /// All conditions, in the order of [`ConditionType`].
     pub conditions: Vec<Finding>,
+    /// When one of them changes though nothing happens.
+    pub ripens_at: Option<Mono>,
 }
 
 /// A condition without its time.
@@ -150,6 +152,7 @@ pub fn assess(view: &View<'_>) -> Assessment {
         ready,
         message,
         conditions,
+        ripens_at: available_at(view, &health).filter(|at| ready && *at > view.now),
     }
 }
 
@@ -181,11 +184,9 @@ fn awaited_bundle<'a>(view: &View<'a>) -> Option<&'a Bundle> {
 
 /// Ready for `rollout.minReady`, as a Deployment's availableReplicas are for minReadySeconds.
 fn available(view: &View<'_>, health: &Health, ready: bool) -> Finding {
-    let needed = view.rules().map(|spec| spec.rollout.min_ready.get());
-    let ready_for = health.ready_since.map(|since| view.now.since(since));
-    let (status, reason) = match ready_for.zip(needed) {
+    let (status, reason) = match available_at(view, health) {
         _ if !ready => (ConditionStatus::False, "NotReady"),
-        Some((time, needed)) if time >= needed => (ConditionStatus::True, "MinimumReadyReached"),
+        Some(at) if at <= view.now => (ConditionStatus::True, "MinimumReadyReached"),
         _ => (ConditionStatus::False, "MinimumReadyNotReached"),
     };
     Finding {
@@ -194,6 +195,12 @@ fn available(view: &View<'_>, health: &Health, ready: bool) -> Finding {
         reason,
         message: String::new(),
     }
+}
+
+/// When it will have been ready for long enough, if it stays so.
+fn available_at(view: &View<'_>, health: &Health) -> Option<Mono> {
+    let needed = view.rules()?.rollout.min_ready.get();
+    Some(health.ready_since?.after(needed))
 }
 
 fn degraded(view: &View<'_>) -> Finding {
@@ -352,30 +359,6 @@ fn credentials_ready(memory: &Memory) -> Finding {
         status,
         reason,
         message,
-    }
-}
-
-impl Memory {
-    /// Notes the time of each condition whose status changed, and gives the conditions with
-    /// their times.
-    pub fn conditions(&mut self, assessment: &Assessment, wall: Wall) -> Vec<Condition> {
-        let mut dated = |finding: &Finding| {
-            let last = self
-                .transitions
-                .entry(finding.r#type)
-                .or_insert((finding.status, wall));
-            if last.0 != finding.status {
-                *last = (finding.status, wall);
-            }
-            Condition {
-                r#type: finding.r#type,
-                status: finding.status,
-                reason: finding.reason.to_owned(),
-                message: finding.message.clone(),
-                last_transition_time: last.1.to_string(),
-            }
-        };
-        assessment.conditions.iter().map(&mut dated).collect()
     }
 }
 

@@ -46,4 +46,5 @@ mod spec_changes;
 mod storm;
 mod supervision;
 mod systems;
+mod transitions;
 mod witnesses;

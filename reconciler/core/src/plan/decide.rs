@@ -22,6 +22,12 @@ use crate::{
 
 /// Decides what one agent needs now.
 pub fn plan(view: &View<'_>) -> AgentPlan {
+    let mut plan = draft(view);
+    plan.date_conditions(view);
+    plan
+}
+
+fn draft(view: &View<'_>) -> AgentPlan {
     let mut drafting = Drafting {
         view,
         records: Vec::new(),
@@ -110,6 +116,7 @@ impl Drafting<'_, '_> {
             build: self.build,
             step,
             wake_at: self.wake_at,
+            ripens_at: None,
             health: self.health,
         }
     }

@@ -269,6 +269,8 @@ pub struct AgentPlan {
     pub step: Option<Step>,
     /// When to look again, should nothing happen before.
     pub wake_at: Option<Mono>,
+    /// When a condition changes though nothing happens, and is to be noted.
+    pub ripens_at: Option<Mono>,
     /// What the running instance's state amounts to.
     pub health: Health,
 }

@@ -73,7 +73,7 @@ struct Request {
 
 /// A pause has a reason and a rollback a number; the other bodies are empty, or an empty object.
 fn request(verb: Verb, bytes: &[u8]) -> Result<Request, Problem> {
-    if bytes.trim_ascii().is_empty() {
+    if bytes.is_empty() {
         return Ok(Request::default());
     }
     if matches!(verb, Verb::Rollback | Verb::RollbackSystem) {

@@ -55,7 +55,7 @@ where
         };
         return Err(shared.refuse(caller, VERB, refusal, Box::new(write)));
     }
-    let takes_nothing = read_body(body).await?.trim_ascii().is_empty();
+    let takes_nothing = read_body(body).await?.is_empty();
     if !takes_nothing {
         return Err(Problem::invalid("a test takes no body").hint("leave it empty"));
     }

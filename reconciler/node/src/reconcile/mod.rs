@@ -454,7 +454,7 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
                 state.memory = plan.memory;
                 turn.put(agent_key(&name), accept::encode(&state.memory));
             }
-            let wake_at = plan.wake_at;
+            let wake_at = [plan.wake_at, plan.ripens_at].into_iter().flatten().min();
             let mut last = first + plan.records.len();
             if let Some(step) = plan.step {
                 last -= 1;

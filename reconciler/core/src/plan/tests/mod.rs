@@ -1,6 +1,7 @@
 //! Tables: a view in, the steps and records out.
 
 mod builds;
+mod conditions;
 mod detectors;
 mod handover;
 mod properties;
@@ -53,6 +54,11 @@ struct Case {
     shutdown: Option<Shutdown>,
     unmet: Vec<Unmet>,
     now: Mono,
+}
+
+/// The wall clock of these tests shows what the other one does.
+fn wall(now: Mono) -> Wall {
+    Wall(i64::try_from(now.0).unwrap())
 }
 
 impl Case {
@@ -144,7 +150,7 @@ impl Case {
             hold_until: self.hold_until,
             shutdown: self.shutdown,
             now: self.now,
-            wall: Wall(0),
+            wall: wall(self.now),
             fresh: id(2),
         })
     }

@@ -140,3 +140,14 @@ fn absent_values_are_null_and_may_be_so() {
     let required = schema["required"].as_array().unwrap();
     assert!(required.contains(&json!("phase")) && !required.contains(&json!("pid")));
 }
+
+#[test]
+fn what_can_be_impossible_as_things_are_is_documented_so() {
+    let document = document();
+    for path in ["/v1/agents/{name}/rollback", "/v1/system/rollback"] {
+        let refused = &document["paths"][path]["post"]["responses"]["409"];
+        assert!(refused.is_object(), "{path}");
+    }
+    let restart = &document["paths"]["/v1/agents/{name}/restart"]["post"]["responses"];
+    assert_eq!(restart["409"], Value::Null);
+}

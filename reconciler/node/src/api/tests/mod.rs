@@ -473,6 +473,7 @@ async fn errors_have_a_stable_form() {
         ("POST", "/v1/agents/a/pause", r#"{"raeson": "typo"}"#, 400),
         ("POST", "/v1/agents/a/resume", r#"{"reason": "no"}"#, 400),
         ("POST", "/v1/resume", "[]", 400),
+        ("POST", "/v1/resume", "\t", 400),
         ("POST", "/v1/agents/a/pause", r#"["upgrade"]"#, 400),
         ("POST", "/v1/plan", r#"{"not": "a list"}"#, 400),
     ] {
