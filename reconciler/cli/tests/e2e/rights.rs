@@ -1,8 +1,11 @@
 //! Who may look and who may act; every attempt is on record.
 
-use std::process::Command;
+use std::{
+    fs::{self, File},
+    process::Command,
+};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::support::{Agent, Daemon, Ran, Scene, eventually, is_installed, is_root};
 
@@ -13,7 +16,11 @@ const GROUP: u32 = 424_242;
 
 /// Whether this machine lets a test be another user.
 fn can_be_another() -> bool {
-    is_root() && is_installed("setpriv")
+    let can = is_root() && is_installed("setpriv");
+    if !can {
+        println!("skipped: to be another user takes root and setpriv (util-linux)");
+    }
+    can
 }
 
 fn daemon_in_group(scene: &Scene) -> Daemon<'_> {
@@ -23,12 +30,36 @@ fn daemon_in_group(scene: &Scene) -> Daemon<'_> {
     Daemon::start(scene, scene.in_place(command, "run specs --runtime native"))
 }
 
-fn as_nobody(scene: &Scene, groups: &str, words: &str) -> Ran {
+fn nobody(scene: &Scene, groups: &str, words: &str) -> Command {
     let mut command = Command::new("setpriv");
     let user = NOBODY.to_string();
     command.args(["--reuid", &user, "--regid", &user, "--groups", groups]);
     command.arg(scene.binary_for_all());
-    Ran::from(scene.in_place(command, words).output().unwrap())
+    scene.in_place(command, words)
+}
+
+fn as_nobody(scene: &Scene, groups: &str, words: &str) -> Ran {
+    Ran::from(nobody(scene, groups, words).output().unwrap())
+}
+
+/// A node with a receiver of alerts, `ops`, that nothing listens for.
+fn declare_a_receiver(scene: &Scene) {
+    let url = scene.path().join("url");
+    fs::write(&url, "https://127.0.0.1:9/").unwrap();
+    let receiver = json!({"name": "ops", "provider": "Slack", "urlFile": url});
+    let node = json!({
+        "apiVersion": "osmoda/v1", "kind": "Node", "spec": {"alerts": [receiver]},
+    });
+    scene.write_spec("node.json", &node.to_string());
+}
+
+/// The refused command that is on record as this verb, of the user without rights.
+fn attempt(scene: &Scene, verb: &str) {
+    let attempt = scene.entry("the attempt is recorded", |e| {
+        e.kind() == "OperatorCommand" && e.body()["verb"] == verb
+    });
+    assert_eq!(attempt.body()["accepted"], false, "{verb}");
+    assert_eq!(attempt.fields["actor"]["uid"], NOBODY, "{verb}");
 }
 
 #[test]
@@ -37,6 +68,7 @@ fn a_member_of_the_sockets_group_may_look_and_is_refused_and_recorded_when_it_ac
         return;
     }
     let scene = Scene::with(&[Agent::test("a", "sleep")]);
+    declare_a_receiver(&scene);
     let _daemon = daemon_in_group(&scene);
     let pid = scene.pid("a");
     let group = GROUP.to_string();
@@ -54,16 +86,17 @@ fn a_member_of_the_sockets_group_may_look_and_is_refused_and_recorded_when_it_ac
         ("restart a", "restart"),
         ("pause --reason mine", "pause"),
         ("resume a", "resume"),
+        ("rollback a --to 1", "rollback"),
+        ("rollback --system", "rollback --system"),
+        ("generations a --verify", "verify"),
+        ("alerts test ops", "alerts test"),
+        ("ledger key --rotate", "ledger key --rotate"),
     ] {
         let ran = as_nobody(&scene, &group, words)
             .exits(4)
             .saying(&["you may look, but not act"]);
-        assert_eq!(ran.out, "");
-        let attempt = scene.entry("the attempt is recorded", |e| {
-            e.kind() == "OperatorCommand" && e.body()["verb"] == verb
-        });
-        assert_eq!(attempt.body()["accepted"], false);
-        assert_eq!(attempt.fields["actor"]["uid"], NOBODY);
+        assert_eq!(ran.out, "", "{words}");
+        attempt(&scene, verb);
     }
     assert_eq!(scene.pid("a"), pid);
     assert!(scene.entries().iter().all(|e| e.kind() != "Paused"));
@@ -71,6 +104,48 @@ fn a_member_of_the_sockets_group_may_look_and_is_refused_and_recorded_when_it_ac
     as_nobody(&scene, "4711", "status")
         .exits(4)
         .saying(&["you may not connect"]);
+    scene.verifies();
+}
+
+#[test]
+fn an_assistant_that_may_act_has_no_more_rights_than_its_user() {
+    if !can_be_another() {
+        return;
+    }
+    let scene = Scene::with(&[Agent::test("a", "sleep")]);
+    let _daemon = daemon_in_group(&scene);
+    let pid = scene.pid("a");
+    let call = |tool: &str, arguments: Value| {
+        json!({
+            "jsonrpc": "2.0", "id": tool, "method": "tools/call",
+            "params": {"name": tool, "arguments": arguments},
+        })
+    };
+    let calls = [
+        call("status", json!({})),
+        call("restart", json!({"agent": "a"})),
+        call("pause", json!({"agent": "a", "reason": "mine"})),
+        call("rollback", json!({"agent": "a"})),
+    ];
+    let lines: String = calls.iter().map(|call| format!("{call}\n")).collect();
+    let asked = scene.path().join("asked");
+    fs::write(&asked, lines).unwrap();
+    let mut command = nobody(&scene, &GROUP.to_string(), "mcp --allow-actions");
+    command.stdin(File::open(&asked).unwrap());
+    let ran = Ran::from(command.output().unwrap()).exits(0);
+
+    let answers: Vec<Value> = ran
+        .out
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(answers[0]["result"]["isError"], false, "{}", ran.out);
+    for answer in &answers[1..] {
+        assert_eq!(answer["result"]["isError"], true, "{answer}");
+        assert!(answer.to_string().contains("you may look, but not act"));
+        attempt(&scene, answer["id"].as_str().unwrap());
+    }
+    assert_eq!((answers.len(), scene.pid("a")), (4, pid));
     scene.verifies();
 }
 

@@ -71,9 +71,6 @@ pub enum Verb {
     RollbackSystem,
 }
 
-/// First segments, or whole paths, that the contract knows and this version does not have yet.
-const LATER: [&str; 3] = ["v1/generations", "v1/rollback", "v1/ledger/anchors"];
-
 impl Route {
     /// Reads a request line.
     ///
@@ -149,18 +146,8 @@ fn parse_name(text: &str, path: &str) -> Result<AgentName, Problem> {
 }
 
 fn unknown(path: &str) -> Problem {
-    let trimmed = path.strip_prefix('/').unwrap_or(path);
-    if LATER.iter().any(|known| begins_with(trimmed, known)) {
-        return Problem::not_found(format!("{path} is not available in this version"))
-            .hint("a later version of osmoda has it");
-    }
     Problem::not_found(format!("there is no {path:?} in this API"))
         .hint("the API is described in docs/api.md and by GET /openapi.json")
-}
-
-fn begins_with(path: &str, known: &str) -> bool {
-    path.strip_prefix(known)
-        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 #[cfg(test)]
@@ -311,7 +298,7 @@ mod tests {
             (
                 "/v1/ledger/anchors/3",
                 StatusCode::NOT_FOUND,
-                "/v1/ledger/anchors/3 is not available in this version",
+                "there is no \"/v1/ledger/anchors/3\" in this API",
             ),
             (
                 "/v1/agents/..",
