@@ -4,8 +4,10 @@
 //! verification in turns with hashing as many such entries in memory; opening, appending and
 //! proving on a large ledger beside the same on an empty one. The program that does this is an
 //! example of the ledger's own crate (reconciler/ledger/examples/ledger-bench.rs), since only
-//! that may use it; here it is built, run, and its samples become a table ([`report`]).
+//! that may use it; here it is built, run, and its samples become a table ([`report`]). Daemons
+//! are started without a ledger and on the large one ([`begin`]).
 
+mod begin;
 mod report;
 
 use std::{
@@ -21,7 +23,8 @@ use super::{
     machine::{self, Machine},
     restart,
 };
-use crate::project;
+use crate::{process, project};
+use begin::Begin;
 use report::Report;
 
 /// Between these lines of docs/performance.md stands the last table.
@@ -38,6 +41,9 @@ pub struct Args {
     /// A large ledger that is there already and is kept (default: made, and removed).
     #[arg(long)]
     large: Option<PathBuf>,
+    /// An osmoda that is built already (default: build it now, release profile).
+    #[arg(long)]
+    osmoda: Option<PathBuf>,
     /// Put the table into docs/performance.md.
     #[arg(long)]
     update_docs: bool,
@@ -97,6 +103,14 @@ pub struct Start {
     pub peak_kib: u64,
 }
 
+/// From the exec of a daemon to the first act of its first agent.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FirstAgent {
+    pub without_ledger_ns: Vec<u64>,
+    pub on_large_ns: Vec<u64>,
+}
+
 /// Measures, prints, and writes target/bench/ledger.{json,md}.
 ///
 /// # Errors
@@ -107,6 +121,13 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     // What a run that was interrupted has left would be measured instead.
     let _ = fs::remove_dir_all(&ground);
     fs::create_dir_all(&ground).with_context(|| format!("creating {}", ground.display()))?;
+    process::adopt_orphans()?;
+    process::end_descendants_on_signal()?;
+    let agent = restart::compile("agent", &output)?;
+    let osmoda = match &args.osmoda {
+        Some(program) => program.clone(),
+        None => restart::build_osmoda()?,
+    };
     let machine = Machine::look();
     println!("{}", machine.describe());
     let bench = Bench {
@@ -121,12 +142,23 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         println!("making {} entries ...", args.settings.entries);
         bench.ask::<serde_json::Value>("generate", &large, args.settings.entries)?;
     }
+    let begin = Begin {
+        osmoda: &osmoda,
+        agent: &agent,
+        ground: ground.join("begin"),
+        rounds: args.settings.rounds,
+    };
+    let start: Start = bench.ask("start", &large, args.settings.rounds.into())?;
     let report = Report {
         file_system: machine::file_system(&large),
         machine,
         settings: args.settings.clone(),
+        first_agent: FirstAgent {
+            without_ledger_ns: begin.without_a_ledger()?,
+            on_large_ns: begin.on(&large, start.entries)?,
+        },
+        start,
         verify: bench.ask("verify", &large, args.settings.rounds.into())?,
-        start: bench.ask("start", &large, args.settings.rounds.into())?,
         append: bench.ask("append", &large, args.settings.seconds.into())?,
         append_to_empty: bench.ask(
             "append",

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
-use super::{Append, Settings, Start, Verify};
+use super::{Append, FirstAgent, Settings, Start, Verify};
 use crate::bench::{
     machine::Machine,
     restart::stats::{as_float, median, p99},
@@ -20,6 +20,7 @@ pub struct Report {
     pub file_system: String,
     pub verify: Verify,
     pub start: Start,
+    pub first_agent: FirstAgent,
     /// On the large ledger.
     pub append: Append,
     pub append_to_empty: Append,
@@ -110,6 +111,13 @@ impl Report {
             milliseconds(&self.start.open_ns),
             "100",
         );
+        let first = &self.first_agent;
+        row(
+            "exec of the daemon to its first agent, ms",
+            milliseconds(&first.without_ledger_ns),
+            milliseconds(&first.on_large_ns),
+            "50",
+        );
         row(
             "prove an entry, ms",
             dash(),
@@ -119,8 +127,9 @@ impl Report {
         let _ = writeln!(
             text,
             "\n- A commit is 3 entries, {} bytes; entries to verify have {} bytes on average.\n\
-             - {} s of appending each way, {} rounds of verifying and opening; medians. Ratios are \
-             of speeds: 1 is as fast.\n- Machine: {}; ledgers on {}.",
+             - {} s of appending each way, {} rounds of verifying, opening and starting; medians. \
+             Ratios are of speeds: 1 is as fast. A daemon whose ledger is empty has to make it, and \
+             its key.\n- Machine: {}; ledgers on {}.",
             large.bytes_per_commit,
             self.verify.bytes_per_entry,
             self.settings.seconds,
@@ -201,6 +210,10 @@ mod tests {
                 prove_ns: vec![300_000],
                 peak_kib: 6000,
             },
+            first_agent: FirstAgent {
+                without_ledger_ns: vec![30_000_000],
+                on_large_ns: vec![20_000_000],
+            },
             append: append(100_000, 100_000, 1),
             append_to_empty: append(100_000, 200_000, 1),
         };
@@ -211,6 +224,7 @@ mod tests {
             "| verify, x hashing in memory | - | 0.50 | 0.4 |",
             "| verify, processor time of an entry, µs | - | 1.50 |  |",
             "| open for writing, ms | - | 8.000 | 100 |",
+            "| exec of the daemon to its first agent, ms | 30.000 | 20.000 | 50 |",
         ] {
             assert!(text.contains(line), "{line} in {text}");
         }

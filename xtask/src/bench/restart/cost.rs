@@ -8,10 +8,7 @@ use std::{
 
 use anyhow::Context;
 
-use super::{
-    fleet::{Fleet, monotonic},
-    stats::as_float,
-};
+use super::{fleet::Fleet, records::monotonic, stats::as_float};
 
 /// How long a fleet is left alone before its cost is taken.
 const SETTLE: Duration = Duration::from_secs(3);

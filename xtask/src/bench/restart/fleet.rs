@@ -1,29 +1,24 @@
 //! One contender at work: its supervisor, its agents, and what they tell.
 //!
-//! Every agent sends one [`Record`] at the very start of its life. A fleet believes nothing
-//! else: a restart counts when the killed agent - and no other - has reported from another
-//! process, and the old process is gone.
+//! Every agent sends one [`Record`](super::records::Record) at the very start of its life. A
+//! fleet believes nothing else: a restart counts when the killed agent - and no other - has
+//! reported from another process, and the old process is gone.
 
 use std::{
     collections::BTreeSet,
     fs,
-    os::{
-        linux::net::SocketAddrExt,
-        unix::net::{SocketAddr, UnixDatagram},
-    },
     path::PathBuf,
     process::{Child, Stdio},
-    sync::atomic::{AtomicU32, Ordering},
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, bail, ensure};
-use rustix::{
-    process::Signal,
-    time::{ClockId, clock_gettime},
-};
+use anyhow::{Context, ensure};
+use rustix::process::Signal;
 
-use super::contenders::{Contender, Job};
+use super::{
+    contenders::{Contender, Job},
+    records::{Life, Record, Records, monotonic},
+};
 use crate::{process, project};
 
 /// How long an agent may take to come, at the start or after a kill.
@@ -32,38 +27,15 @@ const COME_BOUND: Duration = Duration::from_secs(30);
 /// How long a supervisor may take to end when asked, before it is killed.
 const STOP_BOUND: Duration = Duration::from_secs(10);
 
-/// Bytes of the record of xtask/bench/agent.c: index, pid, nanoseconds.
-const RECORD_BYTES: usize = 24;
-
 /// A contender that runs.
 pub struct Fleet<'a> {
     contender: &'a dyn Contender,
     job: Job,
     supervisor: Child,
-    socket: UnixDatagram,
+    records: Records,
     agents: Vec<Life>,
     kills: usize,
     ended: bool,
-}
-
-/// One life of an agent.
-#[derive(Debug, Clone, Copy)]
-struct Life {
-    pid: u32,
-    /// CLOCK_MONOTONIC at its first act, in nanoseconds.
-    began: u64,
-}
-
-struct Record {
-    index: usize,
-    life: Life,
-}
-
-/// CLOCK_MONOTONIC in nanoseconds, the clock that the agents read.
-pub fn monotonic() -> u64 {
-    let now = clock_gettime(ClockId::Monotonic);
-    // The clock counts from boot: neither part is ever negative.
-    now.tv_sec.unsigned_abs() * 1_000_000_000 + now.tv_nsec.unsigned_abs()
 }
 
 /// Whether `new` is what a restart after a kill at `killed` has to be.
@@ -85,12 +57,7 @@ impl<'a> Fleet<'a> {
         directory: PathBuf,
         count: usize,
     ) -> anyhow::Result<Self> {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let socket_name = format!("osmoda-bench-{}-{number}", std::process::id());
-        let address = SocketAddr::from_abstract_name(&socket_name).context("naming the socket")?;
-        let socket = UnixDatagram::bind_addr(&address).context("binding the socket")?;
-
+        let records = Records::listen()?;
         if directory.exists() {
             fs::remove_dir_all(&directory)
                 .with_context(|| format!("emptying {}", directory.display()))?;
@@ -100,7 +67,7 @@ impl<'a> Fleet<'a> {
         let job = Job {
             agent,
             directory,
-            socket_name,
+            socket_name: records.socket_name().to_owned(),
             count,
         };
         let log = project::create_file(&job.directory.join("supervisor.log"))?;
@@ -115,7 +82,7 @@ impl<'a> Fleet<'a> {
             contender,
             job,
             supervisor,
-            socket,
+            records,
             agents: Vec::new(),
             kills: 0,
             ended: false,
@@ -222,13 +189,7 @@ impl<'a> Fleet<'a> {
 
     /// A record nobody waits for is an agent that was started without need.
     fn nobody_came_uncalled(&self) -> anyhow::Result<()> {
-        self.socket
-            .set_nonblocking(true)
-            .context("looking for records")?;
-        let uncalled = self.socket.recv(&mut [0; RECORD_BYTES]).is_ok();
-        self.socket
-            .set_nonblocking(false)
-            .context("looking for records")?;
+        let uncalled = self.records.is_any_waiting()?;
         ensure!(
             !uncalled,
             "{} started an agent that had not been killed",
@@ -238,33 +199,14 @@ impl<'a> Fleet<'a> {
     }
 
     fn receive(&mut self, start: Instant) -> anyhow::Result<Record> {
-        let mut bytes = [0; RECORD_BYTES];
         let left = COME_BOUND.saturating_sub(start.elapsed());
-        let bound = left.max(Duration::from_millis(1));
-        self.socket
-            .set_read_timeout(Some(bound))
-            .context("bounding the wait")?;
-        match self.socket.recv(&mut bytes) {
-            Ok(RECORD_BYTES) => {}
-            Ok(other) => bail!("a record of {other} bytes"),
-            Err(error) => bail!(
-                "no agent of {} came within {} s ({error}); see {}",
+        self.records.next(left).with_context(|| {
+            format!(
+                "no agent of {} came within {} s; see {}",
                 self.contender.name(),
                 COME_BOUND.as_secs(),
                 self.job.directory.join("supervisor.log").display()
-            ),
-        }
-        let field = |at: usize| {
-            let mut word = [0; 8];
-            word.copy_from_slice(&bytes[at..at + 8]);
-            u64::from_ne_bytes(word)
-        };
-        Ok(Record {
-            index: usize::try_from(field(0)).context("an index")?,
-            life: Life {
-                pid: u32::try_from(field(8)).context("a process id")?,
-                began: field(16),
-            },
+            )
         })
     }
 }

@@ -10,6 +10,7 @@ pub(super) mod cost;
 mod fleet;
 mod measure;
 mod plot;
+pub(super) mod records;
 mod report;
 pub(super) mod stats;
 
