@@ -1,11 +1,13 @@
 //! How osmoda starts, stops and observes agents.
 //!
 //! [`Runtime`] is the one interface; `native` runs agents as children of the daemon on any
-//! Linux. The testkit's FakeRuntime implements it too, and all pass one conformance suite.
+//! Linux, `systemd` as transient units of the service manager. The testkit's FakeRuntime
+//! implements it too, and all pass one conformance suite.
 
 pub mod clock;
 pub mod native;
 mod probe;
+pub mod systemd;
 
 use std::{collections::BTreeMap, future::Future, io, os::fd::OwnedFd, sync::Arc, time::Duration};
 
