@@ -1,5 +1,5 @@
 # The scenarios as NixOS tests: each folder with a nixos.nix is one. Its testScript.py is the very
-# file that the Debian machine runs (`cargo xtask vm`); nixos.nix is the machine: osmoda and the
+# file that the Debian machine runs (`cargo xtask vm`), after common.py; nixos.nix is the machine: osmoda and the
 # scenario's agents. A folder without it is about the Debian machine alone.
 { pkgs, module, testkit }:
 let
@@ -24,7 +24,7 @@ let
         virtualisation.memorySize = lib.mkDefault 1536;
         _module.args = { inherit testkit; };
       };
-      testScript = builtins.readFile (./. + "/${name}/testScript.py");
+      testScript = builtins.readFile ./common.py + builtins.readFile (./. + "/${name}/testScript.py");
       # The scripts are written for two drivers, of which only one has types.
       skipTypeCheck = true;
     };

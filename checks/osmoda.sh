@@ -1,12 +1,26 @@
 #!/bin/sh
 # Installs osmoda in the Debian guest as its service file tells people to, with the scenario's
 # agents, and starts it. Runs in the scenario's folder in the guest, from its debian.sh.
+#
+# RUNTIME is what starts agents, where the scenario is about one of them; `cargo xtask vm
+# --runtime` leaves a file of that name, which goes before.
 set -eu
 
 install -m 755 osmoda /usr/local/bin/
 install -m 644 osmoda.service /etc/systemd/system/
 mkdir -p /etc/osmoda
 cp -r agents /etc/osmoda/agents
+
+runtime="${RUNTIME:-auto}"
+if [ -s runtime ]; then
+    runtime="$(cat runtime)"
+fi
+if [ "$runtime" != auto ]; then
+    mkdir -p /etc/systemd/system/osmoda.service.d
+    printf '[Service]\nEnvironment=OSMODA_RUNTIME=%s\n' "$runtime" \
+        >/etc/systemd/system/osmoda.service.d/runtime.conf
+fi
+
 # A new unit is found without a reload of them all, which takes seconds here.
 systemctl enable --quiet --no-reload osmoda.service
 systemctl start osmoda.service

@@ -29,6 +29,10 @@ GUEST_FILES = "/root/scenario"
 """Where the scenario's own files are in the guest."""
 
 
+COMMON = "common.py"
+"""Beside the scenarios' folders: what all of their scripts may use."""
+
+
 class OutOfTime(BaseException):
     """The scenario's time is up. Not an Exception: no script catches it by accident."""
 
@@ -110,7 +114,9 @@ def run_script(script: Path, machine: Machine, log: Log) -> None:
         "log": log,
         "retry": retry,
     }
-    exec(compile(script.read_text(), str(script), "exec"), names)
+    # As a NixOS test does it: both are one text there (checks/nixos.nix).
+    for part in [script.parent.parent / COMMON, script]:
+        exec(compile(part.read_text(), str(part), "exec"), names)
 
 
 def probe(options: argparse.Namespace, log: Log) -> None:

@@ -3,4 +3,4 @@
 set -eu
 
 install -m 755 osmoda-test-agent /usr/local/bin/
-sh ./osmoda.sh
+RUNTIME=native sh ./osmoda.sh

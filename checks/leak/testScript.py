@@ -1,14 +1,6 @@
 # Memory as the kernel accounts for it: a leaking tree is restarted before it is killed, cache is
 # no leak, and a limit that somebody changed by hand shows. A fork bomb hurts nobody else.
 
-import json
-
-
-def status(name):
-    """What osmoda says of an agent."""
-    items = json.loads(machine.succeed("osmoda status -o json"))["items"]
-    return next(item["status"] for item in items if item["metadata"]["name"] == name)
-
 
 def cgroup(name):
     """Directory of the cgroup that an agent's main process is in."""
@@ -16,11 +8,9 @@ def cgroup(name):
     return f"/sys/fs/cgroup{path}"
 
 
-def entries(name, kind):
+def bodies(name, kind):
     """Bodies of the entries of one kind about an agent."""
-    rows = machine.succeed(f"osmoda ledger export --format jsonl --agent {name}").splitlines()
-    found = [json.loads(row)["entry"] for row in rows[1:-1]]
-    return [entry["body"] for entry in found if entry["kind"] == kind]
+    return [entry["body"] for entry in entries(name=name) if entry["kind"] == kind]
 
 
 def differences(name):
@@ -40,15 +30,15 @@ with subtest("every limit is in force"):
     assert differences("modest") == {}
 
 with subtest("a leak has its agent restarted gracefully, before the kernel kills it"):
-    retry(lambda _last: len(entries("growing", "HealthVerified")) >= 1, 180)
-    failure = entries("growing", "FailureDetected")[0]
+    retry(lambda _last: len(bodies("growing", "HealthVerified")) >= 1, 180)
+    failure = bodies("growing", "FailureDetected")[0]
     assert failure["reason"] == "MemoryHigh", failure
     memory = failure["facts"]["memory"]
     assert memory["thresholdBytes"] == 96 << 20
     assert 96 << 20 <= memory["trajectory"][-1]["memoryBytes"] < 512 << 20, memory
-    stop = next(body for body in entries("growing", "ActionSucceeded") if body["action"] == "Stop")
+    stop = next(body for body in bodies("growing", "ActionSucceeded") if body["action"] == "Stop")
     assert not stop["killed"] and not stop["exit"]["oomKilled"], stop
-    assert not any(body["reason"] == "OomKilled" for body in entries("growing", "FailureDetected"))
+    assert not any(body["reason"] == "OomKilled" for body in bodies("growing", "FailureDetected"))
 
 with subtest("what was read from files is no memory of the agent"):
     machine.wait_for_file("/tmp/reading-is-done", timeout=180)

@@ -14,4 +14,4 @@ while read -r name origin; do
     fi
 done <origins
 
-sh ./osmoda.sh
+RUNTIME=native sh ./osmoda.sh

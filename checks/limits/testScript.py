@@ -2,14 +2,6 @@
 # they are in force on the agent's whole process tree, and what goes beyond them is known by name.
 # The runtime's conformance suite runs here too, in a cgroup that was handed over to it.
 
-import json
-
-
-def status(name):
-    """What osmoda says of an agent."""
-    items = json.loads(machine.succeed("osmoda status -o json"))["items"]
-    return next(item["status"] for item in items if item["metadata"]["name"] == name)
-
 
 def limit(name, file):
     """A file of the cgroup that an agent's main process is in."""
@@ -38,9 +30,8 @@ with subtest("limits are written where the kernel reads them"):
 
 with subtest("an agent beyond its memory is killed, called by name, and comes back"):
     retry(lambda _last: status("leaking")["restarts"] >= 2, 180)
-    rows = machine.succeed("osmoda ledger export --format jsonl --agent leaking").splitlines()
-    entries = [json.loads(row)["entry"] for row in rows[1:-1]]
-    exits = [entry["body"] for entry in entries if entry["kind"] == "FailureDetected"]
+    told = entries(name="leaking")
+    exits = [entry["body"] for entry in told if entry["kind"] == "FailureDetected"]
     assert exits and all("oom" in json.dumps(body).lower() for body in exits), exits
     assert status("modest")["restarts"] == 0
 

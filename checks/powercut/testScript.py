@@ -4,7 +4,6 @@
 # The machine has the agents `one` and `two`, which are left alone; `mortal`, which is killed all
 # the time; and `noted`, which is paused and resumed: each time an entry that osmoda acknowledges.
 
-import json
 import shlex
 
 POWER_CUTS = 2
@@ -40,14 +39,6 @@ def entry_of(row):
     return json.loads(row)["entry"]
 
 
-def copies(name):
-    """Processes that are the main process of an agent: leaders of a session, as each one is."""
-    return machine.succeed(
-        f"for p in $(grep -lszx 'OSMODA_AGENT={name}' /proc/[0-9]*/environ | cut -d/ -f3); do"
-        " if [ \"$(ps -o sid= -p $p | tr -d ' ')\" = $p ]; then echo $p; fi; done"
-    ).split()
-
-
 def start_burst():
     """Lets an agent die as fast as it comes back, and operators act, until the power fails."""
     killing = (
@@ -60,16 +51,9 @@ def start_burst():
     retry(lambda _last: status("mortal")["restarts"] >= restarts + 2, 120)
 
 
-def status(name):
-    """What osmoda says of an agent."""
-    items = json.loads(machine.succeed("osmoda status -o json"))["items"]
-    return next(item["status"] for item in items if item["metadata"]["name"] == name)
-
-
-def demand_whole_ledger(written, acknowledged):
+def demand_nothing_lost(written, acknowledged):
     """What was read before the power cut is there as it was, and what was acknowledged is there."""
-    verdict = json.loads(machine.succeed("osmoda ledger verify -o json"))
-    assert verdict["ok"] is True, verdict
+    demand_whole_ledger()
     found = rows()
     assert found[: len(written)] == written, "the log's beginning has changed"
     assert max(acknowledged) < len(found), f"{max(acknowledged)} of {len(found)} is lost"
@@ -81,9 +65,7 @@ def demand_whole_ledger(written, acknowledged):
 
 def demand_single_starts(boot):
     """Since this boot each steady agent was started once, and runs once."""
-    for name in STEADY:
-        machine.succeed(f"osmoda wait {name} --for Ready --timeout 2m")
-        assert copies(name) == [str(status(name)["pid"])], f"{name}: {copies(name)}"
+    demand_one_copy_each(STEADY)
     for name in ["one", "two"]:
         starts = [
             entry
@@ -116,7 +98,7 @@ for number in range(1, POWER_CUTS + 1):
         machine.start()
         machine.wait_for_unit("osmoda.service")
         boot = machine.succeed("cat /proc/sys/kernel/random/boot_id").strip()
-        demand_whole_ledger(written, acknowledged)
+        demand_nothing_lost(written, acknowledged)
         demand_single_starts(boot)
         # The power may have failed while it was paused, or while it was not.
         machine.execute("osmoda resume noted")

@@ -171,6 +171,12 @@ pub fn vm(context: &mut Context) -> anyhow::Result<Verdict> {
     passed("")
 }
 
+pub fn scenarios(context: &mut Context) -> anyhow::Result<Verdict> {
+    let program = this_program()?;
+    run(context, Command::new(program).args(["vm", "--long"]))?;
+    passed("")
+}
+
 pub fn powercuts(context: &mut Context) -> anyhow::Result<Verdict> {
     if !rustix::process::geteuid().is_root() {
         return skipped("only root may mount");

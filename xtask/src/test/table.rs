@@ -93,9 +93,15 @@ pub const PARTS: &[Part] = &[
     },
     Part {
         name: "vm",
-        about: "the scenarios of checks/ in a Debian virtual machine",
+        about: "the scenarios of checks/ in a Debian virtual machine, but for long ones",
         when: When::Always,
         run: parts::vm,
+    },
+    Part {
+        name: "scenarios",
+        about: "the long scenarios of checks/ in a Debian virtual machine",
+        when: When::Asked("they boot again and again"),
+        run: parts::scenarios,
     },
     Part {
         name: "simulation",

@@ -26,6 +26,9 @@ use crate::{process, project};
 /// Lines of a log that are shown when something fails.
 const TAIL_LINES: usize = 60;
 
+/// File among a scenario's own that names the runtime; checks/osmoda.sh reads it in the guest.
+const RUNTIME: &str = "runtime";
+
 /// Programs that are called, and the Debian package of each.
 const PROGRAMS: [(&str, &str); 7] = [
     ("apt-config", "apt"),
@@ -40,8 +43,14 @@ const PROGRAMS: [(&str, &str); 7] = [
 /// Arguments.
 #[derive(clap::Args)]
 pub struct Args {
-    /// Scenarios (folders of checks/ with a testScript.py); all of them if none is named
+    /// Scenarios (folders of checks/ with a testScript.py); if none is named, all that fit into CI
     scenarios: Vec<String>,
+    /// Where none is named: those that do not (a file long.txt says why)
+    #[arg(long, conflicts_with = "scenarios")]
+    long: bool,
+    /// What starts agents in the guest, instead of what the scenario asks for
+    #[arg(long, value_parser = ["auto", "native", "systemd"])]
+    runtime: Option<String>,
     /// Leave the machine's disk behind, and say how to start it again
     #[arg(long)]
     keep: bool,
@@ -55,7 +64,10 @@ pub struct Args {
 /// # Errors
 /// One fails; or the guest or what goes into it cannot be made.
 pub fn run(args: &Args) -> anyhow::Result<()> {
-    let scenarios = scenario::named(&args.scenarios)?;
+    let scenarios = match args.scenarios.is_empty() {
+        true => scenario::of_length(args.long)?,
+        false => scenario::named(&args.scenarios)?,
+    };
     demand_programs()?;
     process::end_descendants_on_signal()?;
     fs::create_dir_all(logs()).context("creating target/vm")?;
@@ -75,6 +87,9 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         println!("{} ({accelerator})", each.name);
         let files = directory().join("files").join(&each.name);
         built.assemble(&each.folder, items, &files)?;
+        if let Some(runtime) = &args.runtime {
+            project::write_file(&files.join(RUNTIME), runtime)?;
+        }
         let verdict = each.run(&image, accelerator, &files, args.keep)?;
         let took = verdict.took.as_secs_f64();
         let log = each.log();

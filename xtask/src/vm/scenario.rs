@@ -28,6 +28,9 @@ const DRIVER: &str = "checks/driver";
 /// What makes a folder of checks/ a scenario.
 const SCRIPT: &str = "testScript.py";
 
+/// What makes it one that takes too long for CI; the file says why.
+const LONG: &str = "long.txt";
+
 /// One folder of checks/.
 pub struct Scenario {
     /// The folder's name.
@@ -56,15 +59,22 @@ pub fn all() -> anyhow::Result<Vec<Scenario>> {
     Ok(found)
 }
 
-/// The scenarios of these names, in this order; all if there are none.
+/// Every scenario that takes too long for CI, or every one that does not.
+///
+/// # Errors
+/// checks/ cannot be read.
+pub fn of_length(long: bool) -> anyhow::Result<Vec<Scenario>> {
+    let mut scenarios = all()?;
+    scenarios.retain(|each| each.is_long() == long);
+    Ok(scenarios)
+}
+
+/// The scenarios of these names, in this order.
 ///
 /// # Errors
 /// A name is no scenario; the error says which there are.
 pub fn named(names: &[String]) -> anyhow::Result<Vec<Scenario>> {
     let mut scenarios = all()?;
-    if names.is_empty() {
-        return Ok(scenarios);
-    }
     let known: Vec<String> = scenarios.iter().map(|each| each.name.clone()).collect();
     names
         .iter()
@@ -90,6 +100,11 @@ pub struct Verdict {
 }
 
 impl Scenario {
+    /// Whether it takes too long for CI.
+    fn is_long(&self) -> bool {
+        self.folder.join(LONG).exists()
+    }
+
     /// Where this scenario's log is.
     pub fn log(&self) -> PathBuf {
         logs().join(format!("{}.log", self.name))
@@ -210,6 +225,16 @@ mod tests {
         let reversed: Vec<String> = names.iter().rev().cloned().collect();
         let found = named(&reversed).unwrap().into_iter().map(|each| each.name);
         assert_eq!(found.collect::<Vec<_>>(), reversed);
+    }
+
+    #[test]
+    fn each_scenario_is_either_for_ci_or_long() {
+        let names = |found: Vec<Scenario>| found.into_iter().map(|each| each.name);
+        let short: Vec<String> = names(of_length(false).unwrap()).collect();
+        let long: Vec<String> = names(of_length(true).unwrap()).collect();
+        assert!(short.contains(&"boot".to_owned()), "{short:?}");
+        assert!(long.iter().all(|name| !short.contains(name)), "{long:?}");
+        assert_eq!(short.len() + long.len(), all().unwrap().len());
     }
 
     #[test]

@@ -1,25 +1,37 @@
 //! osmoda itself: `osmoda run`, native runtime, durable ledger, and its ledger checked after.
 
-use std::{fmt::Write, path::PathBuf, process::Command};
+use std::{
+    fmt::Write,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, anyhow, ensure};
 
 use super::{Contender, Job, Role, clean_command};
-use crate::{bench::output, project};
+use crate::project;
 
 pub struct Osmoda {
-    pub program: PathBuf,
+    /// The program, or why there is none.
+    pub program: Result<PathBuf, String>,
 }
 
 impl Osmoda {
+    fn program(&self) -> anyhow::Result<&Path> {
+        match &self.program {
+            Ok(path) => Ok(path),
+            Err(reason) => Err(anyhow!("{reason}")),
+        }
+    }
+
     /// A command that talks about, or is, the daemon of this job.
-    fn command(&self, job: &Job) -> Command {
-        let mut command = clean_command(&self.program, &job.directory);
+    fn command(&self, job: &Job) -> anyhow::Result<Command> {
+        let mut command = clean_command(self.program()?, &job.directory);
         command
             .env("OSMODA_STATE_DIR", job.directory.join("state"))
             .env("OSMODA_RUNTIME_DIR", job.directory.join("run"))
             .env("OSMODA_BUNDLES", "directory");
-        command
+        Ok(command)
     }
 }
 
@@ -29,7 +41,8 @@ impl Contender for Osmoda {
     }
 
     fn version(&self) -> anyhow::Result<String> {
-        output::version(&self.program)
+        let text = project::output(Command::new(self.program()?).arg("--version"))?;
+        Ok(text.trim_start_matches("osmoda ").to_owned())
     }
 
     fn settings(&self) -> String {
@@ -44,19 +57,19 @@ impl Contender for Osmoda {
     fn prepare(&self, job: &Job) -> anyhow::Result<Command> {
         let specs = job.directory.join("agents.yaml");
         project::write_file(&specs, manifests(job))?;
-        let mut command = self.command(job);
+        let mut command = self.command(job)?;
         command.arg("run").arg(specs).args(["--runtime", "native"]);
         Ok(command)
     }
 
     fn verify(&self, job: &Job, kills: usize) -> anyhow::Result<()> {
-        let mut verify = self.command(job);
+        let mut verify = self.command(job)?;
         let text = project::output(verify.args(["ledger", "verify", "-o", "json"]))?;
         let verdict: serde_json::Value =
             serde_json::from_str(&text).context("reading what ledger verify prints")?;
         ensure!(verdict["ok"] == true, "the ledger does not verify: {text}");
 
-        let mut export = self.command(job);
+        let mut export = self.command(job)?;
         let text = project::output(export.args(["ledger", "export", "--format", "jsonl"]))?;
         let starts = intended_starts(&text)?;
         ensure!(
