@@ -2,7 +2,8 @@
 //!
 //! Arguments are actions, one after the other, separated by `then`:
 //! `print hello then fork-grandchild --setsid then sleep`. After the last action it exits 0.
-//! Whatever it does, it ends after [`LIFE_MAX`], so that a broken test leaves nothing behind.
+//! Whatever it does, it ends after [`LIFE_MAX`], so that a broken test leaves nothing behind; in a
+//! machine that is thrown away, [`LIFE_VARIABLE`] may ask for more.
 
 #![allow(
     clippy::print_stdout,
@@ -26,6 +27,9 @@ use nix::sys::signal::{SigSet, Signal};
 
 /// Longest life of a test agent and of what it forks.
 const LIFE_MAX: Duration = Duration::from_secs(300);
+
+/// Variable with another life, in seconds.
+const LIFE_VARIABLE: &str = "OSMODA_TEST_AGENT_LIFE";
 
 const USAGE: &str = "\
 actions, separated by `then`:
@@ -77,12 +81,15 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// Ends this process after [`LIFE_MAX`]. The thread that does so takes no SIGTERM, or a main
+/// Ends this process when its life is over. The thread that does so takes no SIGTERM, or a main
 /// thread that is deaf to it would not help.
 fn bound_life() -> io::Result<()> {
+    let asked = env::var(LIFE_VARIABLE).ok();
+    let asked = asked.map(|seconds| number(&seconds).map(Duration::from_secs));
+    let life = asked.transpose()?.unwrap_or(LIFE_MAX);
     just_term().thread_block()?;
-    thread::spawn(|| {
-        thread::sleep(LIFE_MAX);
+    thread::spawn(move || {
+        thread::sleep(life);
         std::process::exit(99);
     });
     Ok(just_term().thread_unblock()?)
