@@ -64,9 +64,9 @@ rec {
     }
   );
 
-  # What scenarios need beside osmoda: the agent that misbehaves on request, and the runtime's
-  # conformance suite as a command. `origin` says where the suite was compiled to look for the
-  # agent.
+  # What scenarios need beside osmoda: the agent that misbehaves on request, and as commands the
+  # runtime's conformance suite and the one that compares profiles with nix-env's. `origin` says
+  # where the first was compiled to look for the agent.
   testkit = craneLib.mkCargoDerivation (
     withDependencies
     // {
@@ -74,7 +74,8 @@ rec {
       nativeBuildInputs = [ pkgs.jq ];
       buildPhaseCargoCommand = ''
         cargo test --no-run --locked --ignore-rust-version --profile release --message-format json \
-          --package osmoda-testkit --bins --test conformance_native >built.json
+          --package osmoda-testkit --package osmoda-nix --bins \
+          --test conformance_native --test profile_like_nix_env >built.json
       '';
       installPhaseCommand = ''
         executable() {
@@ -83,6 +84,7 @@ rec {
         }
         mkdir -p "$out/bin" "$out/share/osmoda-testkit"
         install -m 755 "$(executable conformance_native)" "$out/bin/osmoda-conformance"
+        install -m 755 "$(executable profile_like_nix_env)" "$out/bin/profile-like-nix-env"
         agent="$(dirname "$(dirname "$(executable conformance_native)")")/osmoda-test-agent"
         install -m 755 "$agent" "$out/bin/osmoda-test-agent"
         printf '%s\n' "$agent" >"$out/share/osmoda-testkit/origin"

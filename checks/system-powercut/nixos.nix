@@ -1,0 +1,2 @@
+# The machine of checks/system.
+{ imports = [ ../system/nixos.nix ]; }
