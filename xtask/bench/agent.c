@@ -24,10 +24,9 @@
 #define WORDS_MAX 3
 #define ARGS_FILE_BYTES_MAX 512
 
-/* Native byte order: the reader is on this machine. */
+/* Native byte order: the reader is on this machine, and learns the sender from the kernel. */
 struct record {
     uint64_t index;
-    uint64_t pid;
     uint64_t nanoseconds;
 };
 
@@ -80,7 +79,6 @@ int main(int argc, char **argv)
     }
     struct record record = {
         .index = strtoull(words[1], NULL, 10),
-        .pid = (uint64_t)getpid(),
         .nanoseconds = (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec,
     };
     report(words[0], &record);

@@ -14,33 +14,20 @@ use anyhow::{Context, ensure};
 use serde::Serialize;
 
 use super::{
+    build::{self, Common},
+    goal::{Bound, Goal},
     idle,
     machine::{self, Machine},
     output,
-    restart::{
-        self,
-        stats::{median, p99},
-    },
+    stats::{median, p99},
 };
 use crate::{node::Node, project};
-
-/// Between these lines of docs/performance.md stands the last table.
-const MARKS: (&str, &str) = (
-    "<!-- cargo xtask bench cli --update-docs: begin -->",
-    "<!-- cargo xtask bench cli --update-docs: end -->",
-);
 
 /// Arguments.
 #[derive(clap::Args)]
 pub struct Args {
     #[command(flatten)]
     settings: Settings,
-    /// An osmoda that is built already (default: build it now, release profile).
-    #[arg(long)]
-    osmoda: Option<PathBuf>,
-    /// Put the table into docs/performance.md.
-    #[arg(long)]
-    update_docs: bool,
 }
 
 /// How much is measured.
@@ -88,16 +75,13 @@ struct Report {
     rows: Vec<Row>,
 }
 
-/// Measures, prints, and writes target/bench/cli.{json,md}.
+/// Measures, prints, and writes target/bench/cli.{json,md,svg}.
 ///
 /// # Errors
 /// It cannot be set up, or a command does not answer.
-pub fn run(args: &Args) -> anyhow::Result<()> {
-    let agent = restart::compile("agent", &project::target().join("bench"))?;
-    let osmoda = match &args.osmoda {
-        Some(program) => program.clone(),
-        None => restart::build_osmoda()?,
-    };
+pub fn run(args: &Args, common: &Common) -> anyhow::Result<Vec<Goal>> {
+    let agent = build::c_program("agent", &output::directory())?;
+    let osmoda = common.osmoda()?;
     let machine = Machine::look();
     println!("{}", machine.describe());
     let ground = output::Ground::new("cli")?;
@@ -124,7 +108,9 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         rows,
     };
     let table = report.markdown();
-    output::publish("cli", &report, &table, args.update_docs.then_some(MARKS))
+    let goals = report.goals();
+    output::publish("cli", &report, &table, &goals, common)?;
+    Ok(goals)
 }
 
 fn commands(osmoda: &Path, agents: usize) -> Vec<Row> {
@@ -199,26 +185,36 @@ impl Run {
 }
 
 impl Report {
+    fn goals(&self) -> Vec<Goal> {
+        let goal = |row: &Row| {
+            let target = row.target?;
+            Some(Goal::new(
+                "P9",
+                format!("`{}`", row.command),
+                Bound::Below(f64::from(target)),
+                "ms",
+                median(&row.samples_ns).map(|ns| ns / 1e6),
+            ))
+        };
+        self.rows.iter().filter_map(goal).collect()
+    }
+
     fn markdown(&self) -> String {
         let floor = self.rows.first().and_then(|row| median(&row.samples_ns));
-        let mut text = String::from(
-            "| | median ms | p99 ms | x `true` | target ms |\n|---|--:|--:|--:|--:|\n",
-        );
+        let mut text = String::from("| | median ms | p99 ms | x `true` |\n|---|--:|--:|--:|\n");
         for row in &self.rows {
             if let Some(reason) = &row.missing {
-                text.push_str(&format!("| `{}` | {reason} | | | |\n", row.command));
+                text.push_str(&format!("| `{}` | {reason} | | |\n", row.command));
                 continue;
             }
             let middle = median(&row.samples_ns);
             let ratio = middle.zip(floor).map(|(middle, floor)| middle / floor);
             text.push_str(&format!(
-                "| `{}` | {} | {} | {} | {} |\n",
+                "| `{}` | {} | {} | {} |\n",
                 row.command,
                 fixed(middle.map(|ns| ns / 1e6)),
                 fixed(p99(&row.samples_ns).map(|ns| ns / 1e6)),
                 fixed(ratio),
-                row.target
-                    .map_or_else(String::new, |target| target.to_string())
             ));
         }
         text.push_str(&format!(
@@ -241,14 +237,6 @@ fn fixed(value: Option<f64>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::fs;
-
-    #[test]
-    fn the_real_document_has_its_marks() {
-        let path = project::root().join("docs/performance.md");
-        let document = fs::read_to_string(path).unwrap();
-        assert!(restart::replace_between(&document, MARKS, "").is_ok());
-    }
 
     #[test]
     fn a_command_that_is_missing_says_so_and_the_others_have_ratios() {
@@ -269,11 +257,12 @@ mod tests {
         };
         let text = report.markdown();
         assert!(
-            text.contains("| `osmoda --version` | 3.50 | 3.50 | 3.50 | 5 |"),
+            text.contains("| `osmoda --version` | 3.50 | 3.50 | 3.50 |"),
             "{text}"
         );
+        assert_eq!(report.goals()[0].measured, Some(3.5));
         assert!(
-            text.contains("| `git --version` | git is not installed | | | |"),
+            text.contains("| `git --version` | git is not installed | | |"),
             "{text}"
         );
     }

@@ -1,26 +1,41 @@
 //! `cargo xtask bench`: osmoda beside its peers, measured in one run.
 //!
-//! Each benchmark is a folder: [`restart`] is the one with other supervisors, [`ledger`] the one
+//! Each benchmark is a module: [`restart`] is the one with other supervisors, [`ledger`] the one
 //! with the bare disk and the bare hash, [`rollback`] the one with nix-env; [`hang`] measures the
-//! stop of a silent agent, and [`idle`] what the daemon costs while nothing fails, [`cli`] how long answers take. Machines drift,
-//! so contenders take turns and ratios count, and every result says its settings and versions.
+//! stop of a silent agent, [`idle`] what the daemon costs while nothing fails, [`cli`] how
+//! long answers take, and [`scale`] what an event costs among many agents. Machines drift, so contenders take turns and ratios count, and every result
+//! says its settings and versions. [`goal`] holds what was measured against the design's targets;
+//! [`all`] runs everything, but for [`soak`], which takes its time.
 
+mod all;
+mod build;
 mod cli;
+mod goal;
 mod hang;
 mod idle;
 mod ledger;
 mod machine;
 mod output;
+mod plot;
 mod restart;
 mod rollback;
+mod scale;
+mod soak;
+mod stats;
 
 use clap::Subcommand;
+
+use build::Common;
+use goal::Goal;
 
 /// Arguments.
 #[derive(clap::Args)]
 pub struct Args {
+    /// Which; without one, all of them in sequence, and a summary.
     #[command(subcommand)]
-    benchmark: Benchmark,
+    benchmark: Option<Benchmark>,
+    #[command(flatten)]
+    common: Common,
 }
 
 #[derive(Subcommand)]
@@ -37,19 +52,35 @@ enum Benchmark {
     Cli(cli::Args),
     /// What the daemon costs while nothing fails: agents alone, and agents that are probed.
     Idle(idle::Args),
+    /// What an event costs among few agents and among many.
+    Scale(scale::Args),
+    /// Hundreds of agents, a fault every second, for 15 minutes: nothing may grow.
+    Soak(soak::Args),
 }
 
-/// Runs one benchmark.
+/// Runs one benchmark, or all.
 ///
 /// # Errors
 /// It cannot be set up, or a contender did not do what it was measured for.
 pub fn run(args: &Args) -> anyhow::Result<()> {
     match &args.benchmark {
-        Benchmark::Restart(args) => restart::run(args),
-        Benchmark::Ledger(args) => ledger::run(args),
-        Benchmark::Rollback(args) => rollback::run(args),
-        Benchmark::Hang(args) => hang::run(args),
-        Benchmark::Cli(args) => cli::run(args),
-        Benchmark::Idle(args) => idle::run(args),
+        Some(benchmark) => benchmark.run(&args.common).map(drop),
+        None => all::run(&args.common),
+    }
+}
+
+impl Benchmark {
+    fn run(&self, common: &Common) -> anyhow::Result<Vec<Goal>> {
+        match self {
+            Self::Restart(args) => restart::run(args, common),
+            Self::Ledger(args) => ledger::run(args, common),
+            Self::Rollback(args) => rollback::run(args, common),
+            Self::Hang(args) => hang::run(args, common),
+            Self::Cli(args) => cli::run(args, common),
+            Self::Idle(args) => idle::run(args, common),
+            Self::Scale(args) => scale::run(args, common),
+            // It has a verdict of its own, and no number among the targets.
+            Self::Soak(args) => soak::run(args, common).map(|()| Vec::new()),
+        }
     }
 }

@@ -9,8 +9,17 @@ use std::{
 use anyhow::Context;
 use serde::Serialize;
 
-use super::restart;
+use super::{
+    build::Common,
+    goal::{self, Goal},
+    plot,
+};
 use crate::{process, project};
+
+/// Where results go.
+pub fn directory() -> PathBuf {
+    project::target().join("bench")
+}
 
 /// A directory below target/bench, new, and removed when it is dropped: on the file system of the
 /// checkout, where a ledger is as durable as its disk.
@@ -25,9 +34,7 @@ impl Ground {
     pub fn new(benchmark: &str) -> anyhow::Result<Self> {
         process::adopt_orphans()?;
         process::end_descendants_on_signal()?;
-        let path = project::target()
-            .join("bench")
-            .join(format!("{benchmark}-work"));
+        let path = directory().join(format!("{benchmark}-work"));
         // What a run that was interrupted has left would be measured, too.
         let _ = fs::remove_dir_all(&path);
         fs::create_dir_all(&path).with_context(|| format!("creating {}", path.display()))?;
@@ -55,8 +62,16 @@ pub fn version(osmoda: &Path) -> anyhow::Result<String> {
     Ok(text.trim_start_matches("osmoda ").to_owned())
 }
 
-/// Prints the table, writes target/bench/NAME.{json,md}, and puts the table between these marks
-/// of docs/performance.md, if there are any.
+/// A report and the goals it speaks to, as JSON.
+#[derive(Serialize)]
+struct Published<'a, R> {
+    #[serde(flatten)]
+    report: &'a R,
+    goals: &'a [Goal],
+}
+
+/// Prints the table and the goals, writes target/bench/NAME.{json,md,svg}, and puts the tables
+/// into docs/performance.md if that is asked for. The plot is of the goals.
 ///
 /// # Errors
 /// A file cannot be written, or the document has lost its marks.
@@ -64,20 +79,76 @@ pub fn publish(
     name: &str,
     report: &impl Serialize,
     table: &str,
-    marks: Option<(&str, &str)>,
+    goals: &[Goal],
+    common: &Common,
 ) -> anyhow::Result<()> {
+    let table = match goals {
+        [] => table.to_owned(),
+        goals => format!("{table}\n{}", goal::markdown(goals)),
+    };
     println!("\n{table}");
-    let output = project::target().join("bench");
-    let json = serde_json::to_string_pretty(report).context("writing JSON")?;
-    project::write_file(&output.join(format!("{name}.json")), json + "\n")?;
-    project::write_file(&output.join(format!("{name}.md")), table)?;
-    println!("written: {}/{name}.{{json,md}}", output.display());
-    if let Some(marks) = marks {
-        let path = project::root().join("docs/performance.md");
-        let text =
-            fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
-        project::write_file(&path, restart::replace_between(&text, marks, table)?)?;
-        println!("updated: {}", path.display());
+    let json = serde_json::to_string_pretty(&Published { report, goals });
+    let json = json.context("writing JSON")?;
+    project::write_file(&directory().join(format!("{name}.json")), json + "\n")?;
+    project::write_file(&directory().join(format!("{name}.md")), &table)?;
+    let plot = plot::of_goals(name, goals).svg();
+    project::write_file(&directory().join(format!("{name}.svg")), plot)?;
+    println!("written: {}/{name}.{{json,md,svg}}", directory().display());
+    if common.update_docs {
+        update_docs(name, &table)?;
     }
     Ok(())
+}
+
+/// Puts a table between the marks of this name.
+///
+/// # Errors
+/// The document has lost its marks, or cannot be written.
+pub fn update_docs(name: &str, table: &str) -> anyhow::Result<()> {
+    let path = document();
+    let text = fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
+    project::write_file(&path, replace_section(&text, name, table)?)?;
+    println!("updated: {}", path.display());
+    Ok(())
+}
+
+/// Where the last tables are kept.
+pub fn document() -> PathBuf {
+    project::root().join("docs/performance.md")
+}
+
+/// The document with what stands between the marks of this name replaced.
+///
+/// # Errors
+/// It has lost them.
+pub fn replace_section(document: &str, name: &str, table: &str) -> anyhow::Result<String> {
+    let mark = |word: &str| format!("<!-- cargo xtask bench {name} --update-docs: {word} -->");
+    let (begin, end) = (mark("begin"), mark("end"));
+    let (before, rest) = document
+        .split_once(&begin)
+        .with_context(|| format!("docs/performance.md has lost the mark {begin}"))?;
+    let (_, after) = rest
+        .split_once(&end)
+        .with_context(|| format!("docs/performance.md has lost the mark {end}"))?;
+    Ok(format!(
+        "{before}{begin}\n\n{}\n\n{end}{after}",
+        table.trim_end()
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_section_is_replaced_and_the_rest_kept() {
+        let begin = "<!-- cargo xtask bench hang --update-docs: begin -->";
+        let end = "<!-- cargo xtask bench hang --update-docs: end -->";
+        let document = format!("before\n{begin}\nold\n{end}\nafter\n");
+        let once = replace_section(&document, "hang", "new\n").unwrap();
+        assert_eq!(once, format!("before\n{begin}\n\nnew\n\n{end}\nafter\n"));
+        assert_eq!(replace_section(&once, "hang", "new\n").unwrap(), once);
+        let error = replace_section(&once, "idle", "new\n").unwrap_err();
+        assert!(error.to_string().contains("bench idle"), "{error}");
+    }
 }

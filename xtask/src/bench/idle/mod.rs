@@ -7,42 +7,35 @@
 mod target;
 mod usage;
 
-use std::path::{Path, PathBuf};
+use std::{path::Path, time::Duration};
 
 use anyhow::{Context, ensure};
 use serde::Serialize;
 
 use super::{
+    build::{self, Common},
+    goal::{Bound, Goal},
     machine::{self, Machine},
-    output, restart,
+    output,
+    restart::cost,
+    stats::as_float,
 };
-use crate::{
-    node::{self, Node},
-    project,
-};
+use crate::node::{self, Node};
 use target::Target;
 use usage::Usage;
 
-/// Between these lines of docs/performance.md stands the last table.
-const MARKS: (&str, &str) = (
-    "<!-- cargo xtask bench idle --update-docs: begin -->",
-    "<!-- cargo xtask bench idle --update-docs: end -->",
-);
-
 /// Least share of the probes asked for that must have come.
 const PROBED_SHARE_MIN: f64 = 0.95;
+
+/// Wakeups a second of a daemon that nobody asks anything: a look at everything each minute
+/// wakes a few threads a few times.
+const QUIET_WAKEUPS: f64 = 1.0;
 
 /// Arguments.
 #[derive(clap::Args)]
 pub struct Args {
     #[command(flatten)]
     settings: Settings,
-    /// An osmoda that is built already (default: build it now, release profile).
-    #[arg(long)]
-    osmoda: Option<PathBuf>,
-    /// Put the table into docs/performance.md.
-    #[arg(long)]
-    update_docs: bool,
 }
 
 /// How much is measured.
@@ -67,7 +60,8 @@ struct Row {
     fleet: &'static str,
     usage: Usage,
     probes_per_second: f64,
-    target: &'static str,
+    /// P5: most processor milliseconds a second.
+    target: f64,
 }
 
 /// A whole run.
@@ -81,16 +75,13 @@ struct Report {
     rows: Vec<Row>,
 }
 
-/// Measures, prints, and writes target/bench/idle.{json,md}.
+/// Measures, prints, and writes target/bench/idle.{json,md,svg}.
 ///
 /// # Errors
 /// It cannot be set up, or an agent or a probe is missing.
-pub fn run(args: &Args) -> anyhow::Result<()> {
-    let agent = restart::compile("agent", &project::target().join("bench"))?;
-    let osmoda = match &args.osmoda {
-        Some(program) => program.clone(),
-        None => restart::build_osmoda()?,
-    };
+pub fn run(args: &Args, common: &Common) -> anyhow::Result<Vec<Goal>> {
+    let agent = build::c_program("agent", &output::directory())?;
+    let osmoda = common.osmoda()?;
     let machine = Machine::look();
     println!("{}", machine.describe());
     let ground = output::Ground::new("idle")?;
@@ -104,7 +95,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let (quiet, uncalled) = measure("quiet", None)?;
     ensure!(uncalled == 0.0, "agents without probes were probed");
     let (probed, probes) = measure("probed", Some(target.port()))?;
-    let asked = restart::stats::as_float(u64::try_from(args.settings.agents)?);
+    let asked = as_float(u64::try_from(args.settings.agents)?);
     ensure!(
         probes >= asked * PROBED_SHARE_MIN,
         "{asked} probes a second were to be sent, {probes:.0} came"
@@ -119,18 +110,20 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
                 fleet: "without probes",
                 usage: quiet,
                 probes_per_second: 0.0,
-                target: "1",
+                target: 1.0,
             },
             Row {
                 fleet: "each with an HTTP probe a second",
                 usage: probed,
                 probes_per_second: probes,
-                target: "100",
+                target: 100.0,
             },
         ],
     };
     let table = report.markdown();
-    output::publish("idle", &report, &table, args.update_docs.then_some(MARKS))
+    let goals = report.goals();
+    output::publish("idle", &report, &table, &goals, common)?;
+    Ok(goals)
 }
 
 /// The daemon's usage, and the probes that came a second.
@@ -144,11 +137,11 @@ fn measure(
     let node = Node::start(osmoda, place, manifests)?;
     until_ready(&node, settings.agents)
         .with_context(|| format!("the daemon said:\n{}", node.log()))?;
-    restart::cost::pause(std::time::Duration::from_secs(settings.settle));
+    cost::pause(Duration::from_secs(settings.settle));
     let (answered, begun) = (target.answered(), usage::begin(node.pid())?);
-    restart::cost::pause(std::time::Duration::from_secs(settings.seconds));
+    cost::pause(Duration::from_secs(settings.seconds));
     let usage = begun.end()?;
-    let probes = restart::stats::as_float(target.answered() - answered) / usage.seconds;
+    let probes = as_float(target.answered() - answered) / usage.seconds;
     until_ready(&node, settings.agents).context("afterwards")?;
     let restarted = node
         .entries()?
@@ -191,18 +184,39 @@ pub fn manifests(agent: &Path, agents: usize, port: Option<u16>) -> String {
 }
 
 impl Report {
+    fn goals(&self) -> Vec<Goal> {
+        let agents = self.settings.agents;
+        let processor = self.rows.iter().map(|row| {
+            Goal::new(
+                "P5",
+                format!("processor time, {agents} agents, {}", row.fleet),
+                Bound::AtMost(row.target),
+                "ms/s",
+                Some(row.usage.processor_ms_per_second),
+            )
+        });
+        let quiet = self.rows.first().map(|row| row.usage.wakeups_per_second);
+        let wakeups = Goal::new(
+            "P5",
+            format!("wakeups, {agents} agents without probes: the resync alone"),
+            Bound::AtMost(QUIET_WAKEUPS),
+            "/s",
+            quiet,
+        );
+        processor.chain([wakeups]).collect()
+    }
+
     fn markdown(&self) -> String {
         let mut text = format!(
-            "| {} agents | CPU ms/s | target | wakeups/s | probes answered/s |\n\
-             |---|--:|--:|--:|--:|\n",
+            "| {} agents | CPU ms/s | wakeups/s | probes answered/s |\n\
+             |---|--:|--:|--:|\n",
             self.settings.agents
         );
         for row in &self.rows {
             text.push_str(&format!(
-                "| {} | {:.2} | {} | {:.1} | {:.0} |\n",
+                "| {} | {:.2} | {:.1} | {:.0} |\n",
                 row.fleet,
                 row.usage.processor_ms_per_second,
-                row.target,
                 row.usage.wakeups_per_second,
                 row.probes_per_second
             ));
@@ -223,14 +237,6 @@ impl Report {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::fs;
-
-    #[test]
-    fn the_real_document_has_its_marks() {
-        let path = project::root().join("docs/performance.md");
-        let document = fs::read_to_string(path).unwrap();
-        assert!(restart::replace_between(&document, MARKS, "").is_ok());
-    }
 
     #[test]
     fn only_the_probed_fleet_has_probes() {
@@ -242,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn the_table_gives_usage_beside_its_target() {
+    fn usage_is_held_against_its_target() {
         let report = Report {
             machine: Machine::look(),
             settings: Settings {
@@ -260,13 +266,15 @@ mod tests {
                     wakeups_per_second: 0.51,
                 },
                 probes_per_second: 0.0,
-                target: "1",
+                target: 1.0,
             }],
         };
         let text = report.markdown();
         assert!(
-            text.contains("| without probes | 0.13 | 1 | 0.5 | 0 |"),
+            text.contains("| without probes | 0.13 | 0.5 | 0 |"),
             "{text}"
         );
+        let measured = report.goals().into_iter().map(|goal| goal.measured);
+        assert_eq!(measured.collect::<Vec<_>>(), [Some(0.126), Some(0.51)]);
     }
 }

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, fs, time::Instant};
 use anyhow::Context as _;
 use serde::Serialize;
 
-use crate::bench::restart::{cost, stats::as_float};
+use crate::bench::{restart::cost, stats::as_float};
 
 /// What a process used.
 #[derive(Debug, Clone, Serialize)]

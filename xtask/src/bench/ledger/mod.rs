@@ -16,22 +16,18 @@ use std::{
     process::Command,
 };
 
-use anyhow::{Context, ensure};
+use anyhow::Context;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::{
+    build::{self, Common},
+    goal::Goal,
     machine::{self, Machine},
-    restart,
+    output,
 };
 use crate::{process, project};
 use begin::Begin;
 use report::Report;
-
-/// Between these lines of docs/performance.md stands the last table.
-const MARKS: (&str, &str) = (
-    "<!-- cargo xtask bench ledger --update-docs: begin -->",
-    "<!-- cargo xtask bench ledger --update-docs: end -->",
-);
 
 /// Arguments.
 #[derive(clap::Args)]
@@ -41,12 +37,6 @@ pub struct Args {
     /// A large ledger that is there already and is kept (default: made, and removed).
     #[arg(long)]
     large: Option<PathBuf>,
-    /// An osmoda that is built already (default: build it now, release profile).
-    #[arg(long)]
-    osmoda: Option<PathBuf>,
-    /// Put the table into docs/performance.md.
-    #[arg(long)]
-    update_docs: bool,
 }
 
 /// How much is measured.
@@ -111,27 +101,23 @@ pub struct FirstAgent {
     pub on_large_ns: Vec<u64>,
 }
 
-/// Measures, prints, and writes target/bench/ledger.{json,md}.
+/// Measures, prints, and writes target/bench/ledger.{json,md,svg}.
 ///
 /// # Errors
 /// The program cannot be built, or a ledger does not do what is measured.
-pub fn run(args: &Args) -> anyhow::Result<()> {
-    let output = project::target().join("bench");
-    let ground = output.join("ledger-work");
+pub fn run(args: &Args, common: &Common) -> anyhow::Result<Vec<Goal>> {
+    let ground = output::directory().join("ledger-work");
     // What a run that was interrupted has left would be measured instead.
     let _ = fs::remove_dir_all(&ground);
     fs::create_dir_all(&ground).with_context(|| format!("creating {}", ground.display()))?;
     process::adopt_orphans()?;
     process::end_descendants_on_signal()?;
-    let agent = restart::compile("agent", &output)?;
-    let osmoda = match &args.osmoda {
-        Some(program) => program.clone(),
-        None => restart::build_osmoda()?,
-    };
+    let agent = build::c_program("agent", &output::directory())?;
+    let osmoda = common.osmoda()?;
     let machine = Machine::look();
     println!("{}", machine.describe());
     let bench = Bench {
-        program: build()?,
+        program: build::example("osmoda-ledger", "ledger-bench")?,
         settings: args.settings.clone(),
     };
     let large = match &args.large {
@@ -167,7 +153,9 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         )?,
     };
     fs::remove_dir_all(&ground).with_context(|| format!("removing {}", ground.display()))?;
-    write(&report, &output, args.update_docs)
+    let (table, goals) = (report.markdown(), report.goals());
+    output::publish("ledger", &report, &table, &goals, common)?;
+    Ok(goals)
 }
 
 struct Bench {
@@ -188,52 +176,5 @@ impl Bench {
         let printed = project::output(&mut command)?;
         let last = printed.lines().last().unwrap_or_default();
         serde_json::from_str(last).with_context(|| format!("reading what {what} has printed"))
-    }
-}
-
-fn build() -> anyhow::Result<PathBuf> {
-    println!("building ...");
-    let arguments = [
-        "build",
-        "--release",
-        "--locked",
-        "--package",
-        "osmoda-ledger",
-        "--example",
-    ];
-    let mut command = project::cargo();
-    project::output(command.args(arguments).arg("ledger-bench"))
-        .context("building ledger-bench")?;
-    let program = project::build_directory().join("release/examples/ledger-bench");
-    ensure!(program.exists(), "{} was not built", program.display());
-    Ok(program)
-}
-
-fn write(report: &Report, output: &Path, update_docs: bool) -> anyhow::Result<()> {
-    let table = report.markdown();
-    println!("\n{table}");
-    let json = serde_json::to_string_pretty(report).context("writing JSON")?;
-    project::write_file(&output.join("ledger.json"), json + "\n")?;
-    project::write_file(&output.join("ledger.md"), &table)?;
-    println!("written: {}/ledger.{{json,md}}", output.display());
-    if update_docs {
-        let path = project::root().join("docs/performance.md");
-        let text =
-            fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
-        project::write_file(&path, restart::replace_between(&text, MARKS, &table)?)?;
-        println!("updated: {}", path.display());
-    }
-    Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_real_document_has_its_marks() {
-        let path = project::root().join("docs/performance.md");
-        let document = fs::read_to_string(path).unwrap();
-        assert!(restart::replace_between(&document, MARKS, "").is_ok());
     }
 }

@@ -6,8 +6,9 @@ use serde::Serialize;
 
 use super::{Append, FirstAgent, Settings, Start, Verify};
 use crate::bench::{
+    goal::{Bound, Goal},
     machine::Machine,
-    restart::stats::{as_float, median, p99},
+    stats::{as_float, median, p99},
 };
 
 /// A whole run.
@@ -29,101 +30,53 @@ pub struct Report {
 impl Report {
     /// The table and what one has to know to read it.
     pub fn markdown(&self) -> String {
-        let mut text = String::from("| | empty | large | target |\n|---|--:|--:|--:|\n");
-        let mut row = |name: &str, empty: String, large: String, target: &str| {
+        let mut text = String::from("| | empty | large |\n|---|--:|--:|\n");
+        let mut row = |name: &str, empty: String, large: String| {
             // Writing to a String cannot fail.
-            let _ = writeln!(text, "| {name} | {empty} | {large} | {target} |");
+            let _ = writeln!(text, "| {name} | {empty} | {large} |");
         };
         let (empty, large) = (&self.append_to_empty, &self.append);
-        row(
-            "entries before",
-            empty.entries_before.to_string(),
-            large.entries_before.to_string(),
-            "",
-        );
-        let milliseconds = |samples: &[u64]| fixed(median(samples).map(|ns| ns / 1e6), 3);
-        row(
+        let mut both = |name: &str, value: fn(&Append) -> Option<f64>, digits| {
+            row(
+                name,
+                fixed(value(empty), digits),
+                fixed(value(large), digits),
+            );
+        };
+        both("entries before", |a| Some(as_float(a.entries_before)), 0);
+        both(
             "plain append and fdatasync, ms",
-            milliseconds(&empty.floor_ns),
-            milliseconds(&large.floor_ns),
-            "",
+            |a| middle_ms(&a.floor_ns),
+            3,
         );
-        row(
-            "one durable commit, ms",
-            milliseconds(&empty.single_ns),
-            milliseconds(&large.single_ns),
-            "",
-        );
-        let slow = |samples: &[u64]| fixed(p99(samples).map(|ns| ns / 1e6), 3);
-        row(
-            "one durable commit, ms, p99",
-            slow(&empty.single_ns),
-            slow(&large.single_ns),
-            "",
-        );
-        let single = |append: &Append| fixed(speed(append), 2);
-        row(
-            "one commit, x plain append",
-            single(empty),
-            single(large),
-            "0.85",
-        );
-        let many = |append: &Append| fixed(many_speed(append), 1);
-        row(
-            "64 writers, commits, x plain append",
-            many(empty),
-            many(large),
-            "12",
-        );
-        let head = |append: &Append| fixed(median(&append.head_ns).map(|ns| ns / 1e3), 2);
-        row("head (what status asks), µs", head(empty), head(large), "");
-        let dash = || "-".to_owned();
-        let rate =
-            median(&self.verify.verify_ns).map(|ns| as_float(self.verify.entries) / ns * 1e3);
-        row(
-            "verify, million entries a second",
-            dash(),
-            fixed(rate, 2),
-            "1",
-        );
-        let hash = ratio(median(&self.verify.hash_ns), median(&self.verify.verify_ns));
-        row("verify, x hashing in memory", dash(), fixed(hash, 2), "0.4");
+        both("one durable commit, ms", |a| middle_ms(&a.single_ns), 3);
+        let slow = |a: &Append| p99(&a.single_ns).map(|ns| ns / 1e6);
+        both("one durable commit, ms, p99", slow, 3);
+        both("one commit, x plain append", speed, 2);
+        both("64 writers, commits, x plain append", many_speed, 1);
+        let head = |a: &Append| median(&a.head_ns).map(|ns| ns / 1e3);
+        both("head (what status asks), µs", head, 2);
+        let mut large = |name: &str, value, digits| {
+            row(name, "-".to_owned(), fixed(value, digits));
+        };
+        large("verify, million entries a second", self.rate(), 2);
+        large("verify, x hashing in memory", self.to_hashing(), 2);
         let verify = median(&self.verify.verify_cpu_ns);
         let each = verify.map(|ns| ns / as_float(self.verify.entries.max(1)) / 1e3);
-        row(
-            "verify, processor time of an entry, µs",
-            dash(),
-            fixed(each, 2),
-            "",
-        );
+        large("verify, processor time of an entry, µs", each, 2);
         let hash = ratio(median(&self.verify.hash_cpu_ns), verify);
-        row(
-            "verify, x hashing, by processor time",
-            dash(),
-            fixed(hash, 2),
-            "",
-        );
+        large("verify, x hashing, by processor time", hash, 2);
         let peak = as_float(self.verify.peak_kib) / 1024.0;
-        row("verify, most memory, MiB", dash(), fixed(Some(peak), 1), "");
-        row(
-            "open for writing, ms",
-            dash(),
-            milliseconds(&self.start.open_ns),
-            "100",
-        );
+        large("verify, most memory, MiB", Some(peak), 1);
+        large("open for writing, ms", middle_ms(&self.start.open_ns), 3);
+        large("prove an entry, ms", middle_ms(&self.start.prove_ns), 3);
         let first = &self.first_agent;
         row(
             "exec of the daemon to its first agent, ms",
-            milliseconds(&first.without_ledger_ns),
-            milliseconds(&first.on_large_ns),
-            "50",
+            fixed(middle_ms(&first.without_ledger_ns), 3),
+            fixed(middle_ms(&first.on_large_ns), 3),
         );
-        row(
-            "prove an entry, ms",
-            dash(),
-            milliseconds(&self.start.prove_ns),
-            "",
-        );
+        let large = &self.append;
         let _ = writeln!(
             text,
             "\n- A commit is 3 entries, {} bytes; entries to verify have {} bytes on average.\n\
@@ -139,6 +92,69 @@ impl Report {
         );
         text
     }
+
+    /// Millions of entries a second.
+    fn rate(&self) -> Option<f64> {
+        let ns = median(&self.verify.verify_ns)?;
+        Some(as_float(self.verify.entries) / ns * 1e3)
+    }
+
+    /// Verification's speed against that of hashing alone.
+    fn to_hashing(&self) -> Option<f64> {
+        ratio(median(&self.verify.hash_ns), median(&self.verify.verify_ns))
+    }
+
+    /// P7 and P11, on the large ledger where there is a choice.
+    pub fn goals(&self) -> Vec<Goal> {
+        let first = &self.first_agent;
+        let entries = as_float(self.start.entries) / 1e6;
+        let verify = |what, bound, unit, value| Goal::new("P7", what, bound, unit, value);
+        vec![
+            verify(
+                "one durable append, speed against append and fdatasync of the same bytes",
+                Bound::AtLeast(0.85),
+                "x",
+                speed(&self.append),
+            ),
+            verify(
+                "64 writers, commits against single plain appends",
+                Bound::AtLeast(12.0),
+                "x",
+                many_speed(&self.append),
+            ),
+            verify(
+                "verify, million entries a second",
+                Bound::AtLeast(1.0),
+                "",
+                self.rate(),
+            ),
+            verify(
+                "verify, speed against hashing in memory",
+                Bound::AtLeast(0.4),
+                "x",
+                self.to_hashing(),
+            ),
+            Goal::new(
+                "P11",
+                "exec to first agent, without a ledger",
+                Bound::AtMost(50.0),
+                "ms",
+                middle_ms(&first.without_ledger_ns),
+            ),
+            Goal::new(
+                "P11",
+                format!("exec to first agent, with {entries:.1} million entries"),
+                Bound::AtMost(50.0),
+                "ms",
+                middle_ms(&first.on_large_ns),
+            ),
+        ]
+    }
+}
+
+/// The median of nanoseconds in milliseconds.
+fn middle_ms(samples: &[u64]) -> Option<f64> {
+    median(samples).map(|ns| ns / 1e6)
 }
 
 /// Speed of one commit against that of the plain append of as many bytes.
@@ -186,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn the_table_holds_the_targets_beside_what_was_measured() {
+    fn what_was_measured_is_held_against_the_targets() {
         let report = Report {
             machine: Machine::look(),
             settings: Settings {
@@ -219,14 +235,17 @@ mod tests {
         };
         let text = report.markdown();
         for line in [
-            "| one commit, x plain append | 0.50 | 1.00 | 0.85 |",
-            "| verify, million entries a second | - | 1.25 | 1 |",
-            "| verify, x hashing in memory | - | 0.50 | 0.4 |",
-            "| verify, processor time of an entry, µs | - | 1.50 |  |",
-            "| open for writing, ms | - | 8.000 | 100 |",
-            "| exec of the daemon to its first agent, ms | 30.000 | 20.000 | 50 |",
+            "| one commit, x plain append | 0.50 | 1.00 |",
+            "| verify, million entries a second | - | 1.25 |",
+            "| verify, x hashing in memory | - | 0.50 |",
+            "| verify, processor time of an entry, µs | - | 1.50 |",
+            "| open for writing, ms | - | 8.000 |",
+            "| exec of the daemon to its first agent, ms | 30.000 | 20.000 |",
         ] {
             assert!(text.contains(line), "{line} in {text}");
         }
+        let goals = report.goals().into_iter().map(|goal| goal.measured);
+        let measured = [1.0, 0.01, 1.25, 0.5, 30.0, 20.0].map(Some);
+        assert_eq!(goals.collect::<Vec<_>>()[2..], measured[2..]);
     }
 }

@@ -8,13 +8,14 @@ use std::{
 
 use anyhow::Context;
 
-use super::{fleet::Fleet, records::monotonic, stats::as_float};
+use super::{fleet::Fleet, records::monotonic};
+use crate::bench::stats::as_float;
 
 /// How long a fleet is left alone before its cost is taken.
-const SETTLE: Duration = Duration::from_secs(3);
+const SETTLE: Duration = Duration::from_secs(2);
 
 /// How long the processor time of an idle supervisor is watched.
-const IDLE_WINDOW: Duration = Duration::from_secs(10);
+const IDLE_WINDOW: Duration = Duration::from_secs(5);
 
 /// Memory of the supervisor's processes as the proportional set size (smaps_rollup, proc(5)),
 /// in bytes, once the fleet has settled.
@@ -54,7 +55,11 @@ pub fn pause(time: Duration) {
     }
 }
 
-fn pss(pid: u32) -> anyhow::Result<u64> {
+/// Proportional set size of one process, in bytes.
+///
+/// # Errors
+/// It is gone, or belongs to somebody else.
+pub fn pss(pid: u32) -> anyhow::Result<u64> {
     let path = format!("/proc/{pid}/smaps_rollup");
     let text = fs::read_to_string(&path).with_context(|| format!("reading {path}"))?;
     let kibibytes = parse_pss(&text).with_context(|| format!("no Pss in {path}"))?;

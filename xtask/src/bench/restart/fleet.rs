@@ -21,8 +21,11 @@ use super::{
 };
 use crate::{process, project};
 
-/// How long an agent may take to come, at the start or after a kill.
-const COME_BOUND: Duration = Duration::from_secs(30);
+/// How long one agent may take to come, at the start or after a kill.
+const COME_BOUND: Duration = Duration::from_secs(20);
+
+/// How much longer all may take, for each of them.
+const COME_EACH: Duration = Duration::from_millis(50);
 
 /// How long a supervisor may take to end when asked, before it is killed.
 const STOP_BOUND: Duration = Duration::from_secs(10);
@@ -199,12 +202,14 @@ impl<'a> Fleet<'a> {
     }
 
     fn receive(&mut self, start: Instant) -> anyhow::Result<Record> {
-        let left = COME_BOUND.saturating_sub(start.elapsed());
+        let each = COME_EACH.saturating_mul(u32::try_from(self.job.count).unwrap_or(u32::MAX));
+        let bound = COME_BOUND + each;
+        let left = bound.saturating_sub(start.elapsed());
         self.records.next(left).with_context(|| {
             format!(
                 "no agent of {} came within {} s; see {}",
                 self.contender.name(),
-                COME_BOUND.as_secs(),
+                bound.as_secs(),
                 self.job.directory.join("supervisor.log").display()
             )
         })
@@ -223,7 +228,7 @@ impl Drop for Fleet<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bench::restart::{compile, contenders::floor::Floor};
+    use crate::bench::{build::c_program, restart::contenders::floor::Floor};
 
     #[test]
     fn only_a_new_process_after_the_kill_is_a_restart() {
@@ -239,9 +244,9 @@ mod tests {
     fn the_floor_brings_every_agent_back_and_leaves_nothing_when_stopped() {
         let output = project::target().join("test/fleet");
         let floor = Floor {
-            program: compile("floor", &output).unwrap(),
+            program: c_program("floor", &output).unwrap(),
         };
-        let agent = compile("agent", &output).unwrap();
+        let agent = c_program("agent", &output).unwrap();
         let mut fleet = Fleet::start(&floor, agent, output.join("work"), 20).unwrap();
         let before: BTreeSet<u32> = fleet.agents.iter().map(|life| life.pid).collect();
         fleet.kill_all().unwrap();

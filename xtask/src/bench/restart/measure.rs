@@ -1,12 +1,20 @@
 //! The measurements. Contenders take turns within each, so that a slow moment of the machine
-//! hits all of them; one that fails is out, with its reason, and the others go on.
+//! hits all of them. What one of them does not manage is missing in its row, with the reason; it
+//! takes part in the rest, and so do the others.
 
 use std::{
+    collections::BTreeMap,
     path::{Path, PathBuf},
     time::Duration,
 };
 
-use super::{Settings, contenders::Contender, cost, fleet::Fleet, stats::is_steady};
+use super::{
+    Settings,
+    contenders::{Contender, Role},
+    cost,
+    fleet::Fleet,
+};
+use crate::bench::stats::is_steady;
 
 /// How long a settled agent has lived before it is killed: more than the second after which
 /// the classic supervisors restart at once.
@@ -19,10 +27,20 @@ const YOUNG_AGE: Duration = Duration::from_millis(100);
 const TURN_GAP: Duration = Duration::from_millis(100);
 
 /// Batches after which a median that is still not steady is taken as it is.
-const BATCHES_MAX: usize = 8;
+const BATCHES_MAX: usize = 6;
 
 /// Rounds of a batch of killing many at once.
 const BURST_ROUNDS: usize = 6;
+
+/// Kills of a great many at once.
+const FLOOD_ROUNDS: usize = 3;
+
+/// A contender that takes longer than this is in another class, and waiting for it often would
+/// say nothing more.
+const SLOW_NS: u64 = 400_000_000;
+
+/// Samples of such a contender.
+const SLOW_SAMPLES: usize = 4;
 
 /// What was measured of one contender. Times in nanoseconds, memory in bytes.
 #[derive(Debug, Default, Clone, serde::Serialize)]
@@ -34,12 +52,40 @@ pub struct Measures {
     pub young_ns: Vec<u64>,
     /// Kill of many to the restart of the last.
     pub burst_ns: Vec<u64>,
+    /// The same of a great many.
+    pub flood_ns: Vec<u64>,
     /// Memory with one agent.
     pub memory_one: Option<u64>,
     /// Memory with many agents.
     pub memory_many: Option<u64>,
+    /// Memory with a great many.
+    pub memory_most: Option<u64>,
     /// Processor milliseconds a second with many idle agents.
     pub idle_ms_per_s: Option<f64>,
+}
+
+/// One of the measurements.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Part {
+    Settled,
+    Young,
+    Burst,
+    Flood,
+    Cost,
+}
+
+impl Part {
+    /// For people.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Settled => "one settled agent killed",
+            Self::Young => "one young agent killed",
+            Self::Burst => "many killed at once",
+            Self::Flood => "a great many killed at once",
+            Self::Cost => "memory and idle processor time",
+        }
+    }
 }
 
 /// A contender and how it fares.
@@ -47,8 +93,10 @@ pub struct Entrant {
     pub contender: Box<dyn Contender>,
     pub version: String,
     pub measures: Measures,
-    /// Why it is out, if it is.
-    pub failure: Option<String>,
+    /// Why it does not take part, if it is not here.
+    pub absent: Option<String>,
+    /// What it did not manage, and why.
+    pub failures: BTreeMap<Part, String>,
 }
 
 /// Where a measurement works and with what.
@@ -73,32 +121,80 @@ impl Ground {
 
 /// All measurements, in place.
 pub fn all(entrants: &mut [Entrant], ground: &Ground, settings: &Settings) {
-    println!("one settled agent killed ...");
+    announce(Part::Settled, 1);
     let sink = |measures: &mut Measures, sample| measures.settled_ns.push(sample);
-    turns(entrants, ground, 1, settings.kills, sink);
-    println!("one young agent killed ...");
+    turns(entrants, ground, Part::Settled, 1, settings.kills, sink);
+    announce(Part::Young, 1);
     for _ in 0..settings.kills {
-        each(entrants, |entrant| young(entrant, ground));
+        each(entrants, Part::Young, |entrant| young(entrant, ground));
     }
-    println!("{} killed at once ...", settings.burst);
+    announce(Part::Burst, settings.burst);
     let sink = |measures: &mut Measures, sample| measures.burst_ns.push(sample);
-    turns(entrants, ground, settings.burst, BURST_ROUNDS, sink);
-    println!("1 and {} idle agents ...", settings.many);
-    each(entrants, |entrant| costs(entrant, ground, settings.many));
+    turns(
+        entrants,
+        ground,
+        Part::Burst,
+        settings.burst,
+        BURST_ROUNDS,
+        sink,
+    );
+    announce(Part::Cost, settings.many);
+    each(entrants, Part::Cost, |entrant| {
+        costs(entrant, ground, settings.many)
+    });
+    announce(Part::Flood, settings.flood);
+    each(entrants, Part::Flood, |entrant| {
+        flood(entrant, ground, settings.flood)
+    });
+    // Too many to keep all contenders' running at once, so those that are compared have a second
+    // turn at the end.
+    each(entrants, Part::Flood, |entrant| {
+        match entrant.contender.role() {
+            Role::Floor | Role::Osmoda => flood(entrant, ground, settings.flood),
+            Role::Peer => Ok(()),
+        }
+    });
 }
 
-/// Runs a step for every entrant that is still in.
-fn each(entrants: &mut [Entrant], mut step: impl FnMut(&mut Entrant) -> anyhow::Result<()>) {
-    for entrant in entrants.iter_mut().filter(|e| e.failure.is_none()) {
+fn announce(part: Part, agents: usize) {
+    println!("{} ({agents}) ...", part.name());
+}
+
+/// Runs a step for every entrant that is here and has not failed in this part.
+fn each(
+    entrants: &mut [Entrant],
+    part: Part,
+    mut step: impl FnMut(&mut Entrant) -> anyhow::Result<()>,
+) {
+    for entrant in entrants
+        .iter_mut()
+        .filter(|entrant| entrant.takes_part(part))
+    {
         if let Err(error) = step(entrant) {
-            fail(entrant.contender.as_ref(), &mut entrant.failure, &error);
+            entrant.fail(part, &error);
         }
     }
 }
 
-fn fail(contender: &dyn Contender, failure: &mut Option<String>, error: &anyhow::Error) {
-    println!("  {} is out: {error:#}", contender.name());
-    *failure = Some(format!("{error:#}"));
+impl Entrant {
+    fn takes_part(&self, part: Part) -> bool {
+        self.absent.is_none() && !self.failures.contains_key(&part)
+    }
+
+    fn fail(&mut self, part: Part, error: &anyhow::Error) {
+        let name = self.contender.name();
+        note(&name, &mut self.failures, part, error);
+    }
+}
+
+fn note(name: &str, failures: &mut BTreeMap<Part, String>, part: Part, error: &anyhow::Error) {
+    println!("  {name} fails: {error:#}");
+    failures.insert(part, format!("{error:#}"));
+}
+
+/// Whether more samples of a contender would say nothing more.
+fn is_slow(samples: &[u64]) -> bool {
+    samples.len() >= SLOW_SAMPLES && samples.iter().all(|sample| *sample > SLOW_NS)
 }
 
 /// Keeps all contenders running with `count` agents each and kills those of one after the
@@ -106,27 +202,25 @@ fn fail(contender: &dyn Contender, failure: &mut Option<String>, error: &anyhow:
 fn turns(
     entrants: &mut [Entrant],
     ground: &Ground,
+    part: Part,
     count: usize,
     rounds: usize,
     sink: fn(&mut Measures, u64),
 ) {
-    struct Turn<'a> {
-        fleet: Option<Fleet<'a>>,
-        measures: &'a mut Measures,
-        failure: &'a mut Option<String>,
-        samples: Vec<u64>,
-    }
     let mut field = Vec::new();
-    for entrant in entrants.iter_mut().filter(|e| e.failure.is_none()) {
+    for entrant in entrants
+        .iter_mut()
+        .filter(|entrant| entrant.takes_part(part))
+    {
         let contender = entrant.contender.as_ref();
         match ground.start(contender, count) {
             Ok(fleet) => field.push(Turn {
                 fleet: Some(fleet),
                 measures: &mut entrant.measures,
-                failure: &mut entrant.failure,
+                failures: &mut entrant.failures,
                 samples: Vec::new(),
             }),
-            Err(error) => fail(contender, &mut entrant.failure, &error),
+            Err(error) => note(&contender.name(), &mut entrant.failures, part, &error),
         }
     }
     for batch in 0..BATCHES_MAX {
@@ -135,41 +229,64 @@ fn turns(
             let first = (batch * rounds + round) % field.len().max(1);
             let (front, back) = field.split_at_mut(first);
             for turn in back.iter_mut().chain(front) {
-                let Some(fleet) = &mut turn.fleet else {
-                    continue;
-                };
-                cost::pause(TURN_GAP);
-                cost::wait_until_age(fleet, SETTLED_AGE);
-                match fleet.kill_all() {
-                    Ok(sample) => turn.samples.push(sample),
-                    Err(error) => {
-                        fail(fleet.contender(), turn.failure, &error);
-                        turn.fleet = None;
-                    }
-                }
+                turn.take(part);
             }
         }
-        let steady = |turn: &Turn<'_>| turn.fleet.is_none() || is_steady(&turn.samples, rounds);
+        let steady = |turn: &Turn<'_>| {
+            turn.fleet.is_none() || is_slow(&turn.samples) || is_steady(&turn.samples, rounds)
+        };
         if batch > 0 && field.iter().all(steady) {
             break;
         }
     }
     for turn in field {
-        let Some(fleet) = turn.fleet else {
-            continue;
+        turn.end(part, sink);
+    }
+}
+
+/// A contender that takes turns.
+struct Turn<'a> {
+    /// `None`: it has failed.
+    fleet: Option<Fleet<'a>>,
+    measures: &'a mut Measures,
+    failures: &'a mut BTreeMap<Part, String>,
+    samples: Vec<u64>,
+}
+
+impl Turn<'_> {
+    fn take(&mut self, part: Part) {
+        let Some(fleet) = self.fleet.as_mut().filter(|_| !is_slow(&self.samples)) else {
+            return;
         };
-        let contender = fleet.contender();
+        cost::pause(TURN_GAP);
+        cost::wait_until_age(fleet, SETTLED_AGE);
+        match fleet.kill_all() {
+            Ok(sample) => self.samples.push(sample),
+            Err(error) => {
+                let name = fleet.contender().name();
+                note(&name, self.failures, part, &error);
+                self.fleet = None;
+            }
+        }
+    }
+
+    /// Samples count if the contender's own records agree in the end.
+    fn end(self, part: Part, sink: fn(&mut Measures, u64)) {
+        let Some(fleet) = self.fleet else {
+            return;
+        };
+        let name = fleet.contender().name();
         match fleet.stop() {
-            Ok(()) => turn
-                .samples
-                .into_iter()
-                .for_each(|sample| sink(turn.measures, sample)),
-            Err(error) => fail(contender, turn.failure, &error),
+            Ok(()) => (self.samples.into_iter()).for_each(|sample| sink(self.measures, sample)),
+            Err(error) => note(&name, self.failures, part, &error),
         }
     }
 }
 
 fn young(entrant: &mut Entrant, ground: &Ground) -> anyhow::Result<()> {
+    if is_slow(&entrant.measures.young_ns) {
+        return Ok(());
+    }
     let mut fleet = ground.start(entrant.contender.as_ref(), 1)?;
     cost::wait_until_age(&fleet, YOUNG_AGE);
     let sample = fleet.kill_all()?;
@@ -186,4 +303,32 @@ fn costs(entrant: &mut Entrant, ground: &Ground, many: usize) -> anyhow::Result<
     entrant.measures.memory_many = Some(cost::settled_memory(&fleet)?);
     entrant.measures.idle_ms_per_s = Some(cost::idle_processor(&fleet)?);
     fleet.stop()
+}
+
+/// Kills a great many at once, a few times; memory is taken before, from agents that were only
+/// started.
+fn flood(entrant: &mut Entrant, ground: &Ground, count: usize) -> anyhow::Result<()> {
+    let mut fleet = ground.start(entrant.contender.as_ref(), count)?;
+    entrant.measures.memory_most = Some(cost::settled_memory(&fleet)?);
+    let mut samples = Vec::new();
+    for _ in 0..FLOOD_ROUNDS {
+        cost::wait_until_age(&fleet, SETTLED_AGE);
+        samples.push(fleet.kill_all()?);
+    }
+    fleet.stop()?;
+    entrant.measures.flood_ns.extend(samples);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_who_is_always_slow_is_spared_the_rest() {
+        let (slow, fast) = (SLOW_NS + 1, SLOW_NS - 1);
+        assert!(is_slow(&[slow; SLOW_SAMPLES]));
+        assert!(!is_slow(&[slow; SLOW_SAMPLES - 1]));
+        assert!(!is_slow(&[slow, slow, slow, fast, slow]));
+    }
 }

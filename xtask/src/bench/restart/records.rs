@@ -3,6 +3,8 @@
 //! The agent is xtask/bench/agent.c; its arguments are the name of the socket and its number.
 
 use std::{
+    io::IoSliceMut,
+    mem::MaybeUninit,
     os::{
         linux::net::SocketAddrExt,
         unix::net::{SocketAddr, UnixDatagram},
@@ -11,15 +13,19 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, bail};
-use rustix::time::{ClockId, clock_gettime};
+use anyhow::{Context, ensure};
+use rustix::{
+    net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg, sockopt},
+    time::{ClockId, clock_gettime},
+};
 
-/// Bytes of a record: index, pid, nanoseconds.
-const RECORD_BYTES: usize = 24;
+/// Bytes of a record: index, nanoseconds.
+const RECORD_BYTES: usize = 16;
 
 /// One life of an agent.
 #[derive(Debug, Clone, Copy)]
 pub struct Life {
+    /// As this process sees it: an agent in a namespace of its own has another one for itself.
     pub pid: u32,
     /// CLOCK_MONOTONIC at its first act, in nanoseconds.
     pub began: u64,
@@ -55,6 +61,8 @@ impl Records {
         let name = format!("osmoda-bench-{}-{number}", std::process::id());
         let address = SocketAddr::from_abstract_name(&name).context("naming the socket")?;
         let socket = UnixDatagram::bind_addr(&address).context("binding the socket")?;
+        // The kernel says who sent a record, in terms of this process' namespace (unix(7)).
+        sockopt::set_socket_passcred(&socket, true).context("asking for senders")?;
         Ok(Self { socket, name })
     }
 
@@ -89,10 +97,8 @@ impl Records {
         self.socket
             .set_read_timeout(Some(bound))
             .context("bounding the wait")?;
-        match self.socket.recv(&mut bytes).context("no record")? {
-            RECORD_BYTES => {}
-            other => bail!("a record of {other} bytes"),
-        }
+        let (length, pid) = self.receive(&mut bytes).context("no record")?;
+        ensure!(length == RECORD_BYTES, "a record of {length} bytes");
         let field = |at: usize| {
             let mut word = [0; 8];
             word.copy_from_slice(&bytes[at..at + 8]);
@@ -101,9 +107,23 @@ impl Records {
         Ok(Record {
             index: usize::try_from(field(0)).context("an index")?,
             life: Life {
-                pid: u32::try_from(field(8)).context("a process id")?,
-                began: field(16),
+                pid: pid.context("a record without a sender")?,
+                began: field(8),
             },
         })
+    }
+
+    /// One datagram: its length, and who sent it.
+    fn receive(&self, bytes: &mut [u8]) -> std::io::Result<(usize, Option<u32>)> {
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmCredentials(1))];
+        let mut control = RecvAncillaryBuffer::new(&mut space);
+        let mut parts = [IoSliceMut::new(bytes)];
+        let received = recvmsg(&self.socket, &mut parts, &mut control, RecvFlags::empty())?;
+        let sender = control.drain().find_map(|message| match message {
+            RecvAncillaryMessage::ScmCredentials(sender) => Some(sender.pid.as_raw_nonzero()),
+            _ => None,
+        });
+        let pid = sender.and_then(|pid| u32::try_from(pid.get()).ok());
+        Ok((received.bytes, pid))
     }
 }

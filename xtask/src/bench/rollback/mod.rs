@@ -12,12 +12,15 @@ use std::{
     process::Command,
 };
 
-use anyhow::{Context, ensure};
+use anyhow::Context;
 use serde::{Deserialize, Serialize};
 
 use super::{
+    build::{self, Common},
+    goal::{Bound, Goal},
     machine::{self, Machine},
-    restart::stats::{as_float, median, p99},
+    output,
+    stats::{as_float, median, p99},
 };
 use crate::project;
 
@@ -53,13 +56,12 @@ struct Report {
     samples: Samples,
 }
 
-/// Measures, prints, and writes target/bench/rollback.{json,md}.
+/// Measures, prints, and writes target/bench/rollback.{json,md,svg}.
 ///
 /// # Errors
 /// The program cannot be built, or Nix is not there.
-pub fn run(args: &Args) -> anyhow::Result<()> {
-    let output = project::target().join("bench");
-    let ground = output.join("rollback-work");
+pub fn run(args: &Args, common: &Common) -> anyhow::Result<Vec<Goal>> {
+    let ground = output::directory().join("rollback-work");
     // What a run that was interrupted has left.
     let _ = remove(&ground);
     fs::create_dir_all(&ground).with_context(|| format!("creating {}", ground.display()))?;
@@ -67,7 +69,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     println!("{}", machine.describe());
     let program = match &args.program {
         Some(program) => program.clone(),
-        None => build()?,
+        None => build::example("osmoda-nix", "nix-bench")?,
     };
     let mut command = Command::new(program);
     command.arg(&ground).arg(args.rounds.to_string());
@@ -79,24 +81,9 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         samples: serde_json::from_str(printed.trim()).context("reading what nix-bench printed")?,
     };
     remove(&ground)?;
-    let table = report.markdown();
-    println!("\n{table}");
-    let json = serde_json::to_string_pretty(&report).context("writing JSON")?;
-    project::write_file(&output.join("rollback.json"), json + "\n")?;
-    project::write_file(&output.join("rollback.md"), &table)?;
-    println!("written: {}/rollback.{{json,md}}", output.display());
-    Ok(())
-}
-
-fn build() -> anyhow::Result<PathBuf> {
-    println!("building nix-bench ...");
-    let mut command = project::cargo();
-    command.args(["build", "--release", "--locked"]);
-    command.args(["--package", "osmoda-nix", "--example", "nix-bench"]);
-    project::output(&mut command).context("building nix-bench")?;
-    let program = project::build_directory().join("release/examples/nix-bench");
-    ensure!(program.exists(), "{} was not built", program.display());
-    Ok(program)
+    let (table, goals) = (report.markdown(), report.goals());
+    output::publish("rollback", &report, &table, &goals, common)?;
+    Ok(goals)
 }
 
 /// Removes a directory that holds a Nix store, whose directories nobody may write to.
@@ -108,6 +95,31 @@ fn remove(directory: &Path) -> anyhow::Result<()> {
 }
 
 impl Report {
+    /// For the slower of the two ways in which osmoda keeps bundles.
+    fn goals(&self) -> Vec<Goal> {
+        let samples = &self.samples;
+        let ways = [&samples.store_ns, &samples.directory_ns];
+        let own = ways.into_iter().filter_map(|way| median(way));
+        let own = own.max_by(f64::total_cmp);
+        let theirs = median(&samples.nix_env_ns);
+        vec![
+            Goal::new(
+                "P10",
+                "back to a recorded generation",
+                Bound::Below(10.0),
+                "ms",
+                own.map(|ns| ns / 1e6),
+            ),
+            Goal::new(
+                "P10",
+                "speed against nix-env --rollback",
+                Bound::AtLeast(10.0),
+                "x",
+                theirs.zip(own).map(|(theirs, own)| theirs / own),
+            ),
+        ]
+    }
+
     fn markdown(&self) -> String {
         let samples = &self.samples;
         let floor = median(&samples.floor_ns);
@@ -141,10 +153,10 @@ impl Report {
         }
         let _ = writeln!(
             text,
-            "\n{} rollbacks each, in turns; {}; {}. Targets (P10): under 10 ms, and nix-env takes \
-             at least 10 times as long.",
+            "\n- {} rollbacks each, in turns; {}.\n- Machine: {}; store and profiles on {}.",
             fixed(Some(as_float(self.rounds)), 0),
             samples.nix,
+            self.machine.describe(),
             self.file_system
         );
         text
@@ -176,5 +188,7 @@ mod tests {
         let text = report.markdown();
         let row = "| osmoda, bundles in the Nix store | 2.000 | 2.000 | 2.0 | 15.0 |";
         assert!(text.contains(row), "{text}");
+        let measured = report.goals().into_iter().map(|goal| goal.measured);
+        assert_eq!(measured.collect::<Vec<_>>(), [Some(2.0), Some(15.0)]);
     }
 }

@@ -3,12 +3,20 @@
 //! Rules of the comparison: nothing but the agent between a supervisor and the agent, unless
 //! the row says so; settings that make a contender restart as fast as it can; foreground.
 
+mod circus;
 mod daemontools;
 pub mod floor;
+mod horust;
+mod install;
+mod monit;
 mod osmoda;
+mod pitchfork;
+mod pm2;
 mod runit;
 mod s6;
 mod service_directory;
+mod supervisor;
+mod systemd;
 
 use std::{
     path::{Path, PathBuf},
@@ -90,8 +98,8 @@ pub struct Job {
     pub count: usize,
 }
 
-/// Every contender, in the order of the table. `osmoda` is its program, or why there is none.
-pub fn all(floor: PathBuf, osmoda: Result<PathBuf, String>) -> Vec<Box<dyn Contender>> {
+/// Every contender, in the order in which they take turns.
+pub fn all(floor: PathBuf, osmoda: PathBuf) -> Vec<Box<dyn Contender>> {
     let mut all: Vec<Box<dyn Contender>> = vec![
         Box::new(floor::Floor { program: floor }),
         Box::new(osmoda::Osmoda { program: osmoda }),
@@ -101,6 +109,18 @@ pub fn all(floor: PathBuf, osmoda: Result<PathBuf, String>) -> Vec<Box<dyn Conte
         all.push(Box::new(runit::Runit { script }));
         all.push(Box::new(s6::S6 { script }));
     }
+    for restart_sec in ["0", "100ms"] {
+        all.push(Box::new(systemd::Systemd { restart_sec }));
+    }
+    let others: [Box<dyn Contender>; 6] = [
+        Box::new(pm2::Pm2),
+        Box::new(supervisor::Supervisor),
+        Box::new(pitchfork::Pitchfork),
+        Box::new(horust::Horust),
+        Box::new(circus::Circus),
+        Box::new(monit::Monit),
+    ];
+    all.extend(others);
     all
 }
 

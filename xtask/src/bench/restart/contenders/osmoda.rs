@@ -1,37 +1,25 @@
 //! osmoda itself: `osmoda run`, native runtime, durable ledger, and its ledger checked after.
 
-use std::{
-    fmt::Write,
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::{fmt::Write, path::PathBuf, process::Command};
 
-use anyhow::{Context, anyhow, ensure};
+use anyhow::{Context, ensure};
 
 use super::{Contender, Job, Role, clean_command};
-use crate::project;
+use crate::{bench::output, project};
 
 pub struct Osmoda {
-    /// The program, or why there is none.
-    pub program: Result<PathBuf, String>,
+    pub program: PathBuf,
 }
 
 impl Osmoda {
-    fn program(&self) -> anyhow::Result<&Path> {
-        match &self.program {
-            Ok(path) => Ok(path),
-            Err(reason) => Err(anyhow!("{reason}")),
-        }
-    }
-
     /// A command that talks about, or is, the daemon of this job.
-    fn command(&self, job: &Job) -> anyhow::Result<Command> {
-        let mut command = clean_command(self.program()?, &job.directory);
+    fn command(&self, job: &Job) -> Command {
+        let mut command = clean_command(&self.program, &job.directory);
         command
             .env("OSMODA_STATE_DIR", job.directory.join("state"))
             .env("OSMODA_RUNTIME_DIR", job.directory.join("run"))
             .env("OSMODA_BUNDLES", "directory");
-        Ok(command)
+        command
     }
 }
 
@@ -41,8 +29,7 @@ impl Contender for Osmoda {
     }
 
     fn version(&self) -> anyhow::Result<String> {
-        let text = project::output(Command::new(self.program()?).arg("--version"))?;
-        Ok(text.trim_start_matches("osmoda ").to_owned())
+        output::version(&self.program)
     }
 
     fn settings(&self) -> String {
@@ -57,19 +44,19 @@ impl Contender for Osmoda {
     fn prepare(&self, job: &Job) -> anyhow::Result<Command> {
         let specs = job.directory.join("agents.yaml");
         project::write_file(&specs, manifests(job))?;
-        let mut command = self.command(job)?;
+        let mut command = self.command(job);
         command.arg("run").arg(specs).args(["--runtime", "native"]);
         Ok(command)
     }
 
     fn verify(&self, job: &Job, kills: usize) -> anyhow::Result<()> {
-        let mut verify = self.command(job)?;
+        let mut verify = self.command(job);
         let text = project::output(verify.args(["ledger", "verify", "-o", "json"]))?;
         let verdict: serde_json::Value =
             serde_json::from_str(&text).context("reading what ledger verify prints")?;
         ensure!(verdict["ok"] == true, "the ledger does not verify: {text}");
 
-        let mut export = self.command(job)?;
+        let mut export = self.command(job);
         let text = project::output(export.args(["ledger", "export", "--format", "jsonl"]))?;
         let starts = intended_starts(&text)?;
         ensure!(

@@ -10,6 +10,9 @@ use crate::project;
 /// The descriptor on which agents signal readiness.
 const READY_DESCRIPTOR: u32 = 3;
 
+/// Most services that s6-svscan takes.
+const SERVICES_MAX: &str = "4000";
+
 pub struct S6 {
     pub script: Script,
 }
@@ -34,7 +37,10 @@ impl Contender for S6 {
             project::write_file(&file, format!("{READY_DESCRIPTOR}\n"))?;
         }
         let mut command = clean_command("s6-svscan", &job.directory);
-        command.arg(service_directory::services(job));
+        // Its default is 500 services.
+        command
+            .args(["-c", SERVICES_MAX])
+            .arg(service_directory::services(job));
         Ok(command)
     }
 
