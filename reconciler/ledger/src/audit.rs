@@ -240,10 +240,9 @@ impl Audit {
         if cause.log != self.origin {
             return;
         }
-        match Digest::from_hex(&cause.leaf) {
-            Ok(leaf) if cause.seq < self.from => self.closed_before.push((cause.seq, leaf)),
-            Ok(leaf) => self.close(cause.seq, leaf),
-            Err(_) => {}
+        match cause.seq < self.from {
+            true => self.closed_before.push((cause.seq, cause.leaf)),
+            false => self.close(cause.seq, cause.leaf),
         }
     }
 

@@ -61,6 +61,68 @@ fn each_value_has_one_spelling() {
 }
 
 #[test]
+fn keys_are_ordered_beyond_their_first_eight_bytes() {
+    let pair = |a: &str, b: &str| fault(&format!(r#"{{"{a}":1,"{b}":2}}"#));
+    for (first, second) in [
+        ("", "a"),
+        ("a", "aa"),
+        ("abcdefg", "abcdefgh"),
+        ("abcdefgh", "abcdefghi"),
+        ("abcdefghi", "abcdefghj"),
+        ("abcdefgh\\n", "abcdefgh!"),
+        (r"\u0000", "!"),
+    ] {
+        assert_eq!(pair(first, second), None, "{first:?} {second:?}");
+        assert_eq!(
+            pair(second, first),
+            Some(Fault::KeyOrder),
+            "{second:?} {first:?}"
+        );
+        assert_eq!(pair(first, first), Some(Fault::KeyOrder), "{first:?} twice");
+    }
+}
+
+/// Blocks and words are how it is read; no fault may hide where they meet.
+#[test]
+fn a_fault_is_found_wherever_it_stands() {
+    for before in 0..200 {
+        let with = |text: &str| format!(r#"{{"a":"{}{text}"}}"#, "x".repeat(before));
+        assert_eq!(fault(&with("")), None, "after {before}");
+        assert_eq!(fault(&with("é\\n")), None, "after {before}");
+        assert_eq!(fault(&with("\n")), Some(Fault::Syntax), "after {before}");
+        assert_eq!(
+            fault(&with(r"\u0041")),
+            Some(Fault::Escape),
+            "after {before}"
+        );
+        let cut = with("");
+        assert_eq!(
+            fault(&cut[..cut.len() - 2]),
+            Some(Fault::Syntax),
+            "cut after {before}"
+        );
+        let number = |digits: &str| format!(r#"{{"{}":{digits}}}"#, "x".repeat(before));
+        assert_eq!(fault(&number("1234567")), None, "after {before}");
+        assert_eq!(fault(&number("9007199254740991")), None, "after {before}");
+        for bad in ["9007199254740992", "12345678901234567", "01", "1.5", "1x"] {
+            assert!(fault(&number(bad)).is_some(), "{bad} after {before}");
+        }
+    }
+}
+
+#[test]
+fn digits_are_counted_up_to_the_first_byte_that_is_none() {
+    for byte in 0..=u8::MAX {
+        for place in 0..8 {
+            let mut eight = *b"90817263";
+            eight[place] = byte;
+            let expected = if byte.is_ascii_digit() { 8 } else { place };
+            assert_eq!(leading_digits(eight), expected, "{byte} at {place}");
+        }
+    }
+}
+
+#[test]
 fn lengths_and_depth_are_bounded_as_the_writer_bounds_them() {
     let with = |text: &str| format!("{{\"a\":\"{text}\"}}");
     assert_eq!(fault(&with(&"x".repeat(MAX_STRING))), None);
@@ -85,7 +147,7 @@ fn members_of_the_outermost_object_are_given_as_they_are_spelled() {
     let mut members = Vec::new();
     let text = br#"{"a":{"b":1},"c":"x\n","d":-7}"#;
     check(text, |key, value| members.push((key, value))).unwrap();
-    let expected: [(&[u8], &[u8]); 3] = [(b"a", br#"{"b":1}"#), (b"c", br#""x\n""#), (b"d", b"-7")];
+    let expected = [("a", r#"{"b":1}"#), ("c", r#""x\n""#), ("d", "-7")];
     assert_eq!(members, expected);
 }
 

@@ -99,7 +99,39 @@ fn the_envelope_is_read_back() {
     assert_eq!(envelope.agent, Some("researcher"));
     assert_eq!(envelope.incident, Some("0190-i"));
     let cause = envelope.first_cause().unwrap();
-    assert_eq!((cause.seq, cause.leaf), (3, "07".repeat(32)));
+    assert_eq!((cause.seq, cause.leaf), (3, Digest([7; 32])));
+}
+
+#[test]
+fn a_first_cause_that_is_not_one_is_none() {
+    let bytes = bytes_of(&draft(json!({})), &Scrubber::new());
+    let text = String::from_utf8(bytes).unwrap();
+    let leaf = "07".repeat(32);
+    let cause = |causes: &str| {
+        let whole = format!(r#"[{{"leaf":"{leaf}","log":"n/osmoda/0","seq":3}}]"#);
+        assert!(text.contains(&whole));
+        let changed = text.replace(&whole, causes);
+        let envelope = Envelope::parse(changed.as_bytes()).unwrap();
+        envelope.first_cause().map(|cause| cause.seq)
+    };
+    let good = format!(r#"{{"leaf":"{leaf}","log":"n","seq":7}}"#);
+    assert_eq!(cause(&format!("[{good}]")), Some(7));
+    assert_eq!(cause(&format!("[{good},{good}]")), Some(7));
+    for bad in [
+        "[]".to_owned(),
+        format!("[[],{good}]"),
+        format!(r#"[{{"leaf":"{leaf}"}},{good}]"#),
+        format!(r#"[{{"leaf":"{leaf}","log":"n"}},{good}]"#),
+        format!(r#"[{{"leaf":"{leaf}","log":"n","seq":-7}}]"#),
+        format!(r#"[{{"leaf":"{leaf}","log":"n","seq":7,"x":1}}]"#),
+        format!(
+            r#"[{{"leaf":"{}","log":"n","seq":7}}]"#,
+            leaf.replace('7', "G")
+        ),
+        format!(r#"[{{"leaf":"é{}","log":"n","seq":7}}]"#, &leaf[2..]),
+    ] {
+        assert_eq!(cause(&bad), None, "{bad}");
+    }
 }
 
 #[test]
