@@ -40,7 +40,7 @@ class OutOfTime(BaseException):
 def main() -> int:
     """Parses the command line and runs what it asks for."""
     options = parse_options()
-    log = Log()
+    log = Log(options.label)
     options.run_dir.mkdir(parents=True, exist_ok=True)
     try:
         with time_limit(options.time_limit):
@@ -70,6 +70,7 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--accelerator", choices=["tcg", "kvm"], default="tcg")
     parser.add_argument("--time-limit", type=float, required=True, help="seconds for everything")
     parser.add_argument("--keep", action="store_true", help="leave the run's disks behind")
+    parser.add_argument("--label", default="", help="goes before what is told to people")
     parser.add_argument("--probe", action="store_true", help="only see whether a guest boots")
     parser.add_argument("--out-dir", type=Path, default=Path("out"), help="for copy_from_vm")
     parser.add_argument("--files", type=Path, help="directory copied into the guest")

@@ -22,7 +22,9 @@ def plain(text: str) -> str:
 class Log:
     """The object that a script knows as `log`; safe to use from several threads."""
 
-    def __init__(self) -> None:
+    def __init__(self, label: str = "") -> None:
+        """`label` tells people which of several scenarios speaks."""
+        self._label = label
         self._lock = threading.Lock()
         self._start = time.monotonic()
 
@@ -73,4 +75,4 @@ class Log:
     def progress(self, message: str) -> None:
         """Tells people, and the log."""
         self.log(message.strip())
-        print(message, file=sys.stderr, flush=True)
+        print(f"{self._label}{message}", file=sys.stderr, flush=True)

@@ -23,9 +23,9 @@ class Report(unittest.TestCase):
         log, terminal = io.StringIO(), io.StringIO()
         with contextlib.redirect_stdout(log), contextlib.redirect_stderr(terminal):
             with self.assertRaises(ValueError):
-                with Log().subtest("the sum"):
+                with Log("sums:").subtest("the sum"):
                     raise ValueError("is wrong")
-        self.assertIn("FAILED  the sum: is wrong", terminal.getvalue())
+        self.assertIn("sums:  FAILED  the sum: is wrong", terminal.getvalue())
         self.assertIn("subtest 'the sum' failed: ValueError: is wrong", log.getvalue())
 
 

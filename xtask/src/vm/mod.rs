@@ -17,11 +17,19 @@ mod image;
 mod payload;
 mod scenario;
 
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    num::NonZero,
+    path::PathBuf,
+    sync::{Mutex, PoisonError},
+    thread,
+};
 
 use anyhow::{Context, bail};
 
 use crate::{process, project};
+use payload::Item;
+use scenario::Scenario;
 
 /// Lines of a log that are shown when something fails.
 const TAIL_LINES: usize = 60;
@@ -51,6 +59,9 @@ pub struct Args {
     /// What starts agents in the guest, instead of what the scenario asks for
     #[arg(long, value_parser = ["auto", "native", "systemd"])]
     runtime: Option<String>,
+    /// Machines at once; by default one for each processor, at most two
+    #[arg(long)]
+    jobs: Option<NonZero<usize>>,
     /// Leave the machine's disk behind, and say how to start it again
     #[arg(long)]
     keep: bool,
@@ -59,7 +70,7 @@ pub struct Args {
     rebuild_image: bool,
 }
 
-/// Runs scenarios, one after the other.
+/// Runs scenarios, some at once.
 ///
 /// # Errors
 /// One fails; or the guest or what goes into it cannot be made.
@@ -80,36 +91,13 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         .collect::<anyhow::Result<Vec<_>>>()?;
     let built = payload::Built::of(payloads.iter().flatten().cloned())?;
     let image = image::Image::ready(args.rebuild_image)?;
-    let accelerator = accelerator::choose(&image)?;
-
-    let mut failed = Vec::new();
-    for (each, items) in scenarios.iter().zip(&payloads) {
-        println!("{} ({accelerator})", each.name);
-        let files = directory().join("files").join(&each.name);
-        built.assemble(&each.folder, items, &files)?;
-        if let Some(runtime) = &args.runtime {
-            project::write_file(&files.join(RUNTIME), runtime)?;
-        }
-        let verdict = each.run(&image, accelerator, &files, args.keep)?;
-        let took = verdict.took.as_secs_f64();
-        let log = each.log();
-        if let Some(reason) = verdict.failure {
-            println!(
-                "{}: {reason} after {took:.1} s; log: {}",
-                each.name,
-                log.display()
-            );
-            failed.push(each.name.as_str());
-        } else {
-            println!("{}: passed in {took:.1} s", each.name);
-        }
-        if args.keep {
-            println!(
-                "the last lines of {} say how to start it again",
-                log.display()
-            );
-        }
-    }
+    let stage = Stage {
+        args,
+        built,
+        accelerator: accelerator::choose(&image)?,
+        image,
+    };
+    let failed = stage.play(scenarios.iter().zip(&payloads))?;
     drop(lock);
     if !failed.is_empty() {
         bail!(
@@ -120,6 +108,76 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         );
     }
     Ok(())
+}
+
+/// Everything that each scenario needs.
+struct Stage<'a> {
+    args: &'a Args,
+    built: payload::Built,
+    image: image::Image,
+    accelerator: &'static str,
+}
+
+impl Stage<'_> {
+    /// Plays all, some at once; gives the names of those that failed.
+    fn play<'s>(
+        &self,
+        scenarios: impl Iterator<Item = (&'s Scenario, &'s Vec<Item>)> + Send,
+    ) -> anyhow::Result<Vec<&'s str>> {
+        let jobs = self.args.jobs.map_or_else(default_jobs, NonZero::get);
+        let queue = Mutex::new(scenarios);
+        let failed = Mutex::new(Vec::new());
+        let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).next();
+        let work = || {
+            while let Some((scenario, items)) = next() {
+                if !self.play_one(scenario, items)? {
+                    let mut failed = failed.lock().unwrap_or_else(PoisonError::into_inner);
+                    failed.push(scenario.name.as_str());
+                }
+            }
+            anyhow::Ok(())
+        };
+        thread::scope(|scope| {
+            let workers: Vec<_> = (0..jobs).map(|_| scope.spawn(work)).collect();
+            workers.into_iter().try_for_each(|worker| {
+                let ended = worker.join();
+                ended.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            })
+        })?;
+        Ok(failed.into_inner().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Plays one, and says whether it passed.
+    fn play_one(&self, scenario: &Scenario, items: &[Item]) -> anyhow::Result<bool> {
+        let name = &scenario.name;
+        println!("{name} ({})", self.accelerator);
+        let files = directory().join("files").join(name);
+        self.built.assemble(&scenario.folder, items, &files)?;
+        if let Some(runtime) = &self.args.runtime {
+            project::write_file(&files.join(RUNTIME), runtime)?;
+        }
+        let verdict = scenario.run(&self.image, self.accelerator, &files, self.args.keep)?;
+        let took = verdict.took.as_secs_f64();
+        let log = scenario.log();
+        match &verdict.failure {
+            Some(reason) => {
+                println!("{name}: {reason} after {took:.1} s; log: {}", log.display());
+            }
+            None => println!("{name}: passed in {took:.1} s"),
+        }
+        if self.args.keep {
+            println!(
+                "the last lines of {} say how to start it again",
+                log.display()
+            );
+        }
+        Ok(verdict.failure.is_none())
+    }
+}
+
+/// An emulated guest has one processor; more than two would want much memory.
+fn default_jobs() -> usize {
+    thread::available_parallelism().map_or(1, |processors| processors.get().min(2))
 }
 
 /// Where all of this command's files are.

@@ -19,6 +19,9 @@ use crate::{process, project};
 /// How long a scenario may take, boots included; a guest that hangs is ended then.
 const SCENARIO_BOUND: Duration = Duration::from_secs(10 * 60);
 
+/// The same for those that are too long for CI.
+const LONG_BOUND: Duration = Duration::from_secs(40 * 60);
+
 /// How much longer the driver itself may take to end after that.
 const DRIVER_GRACE: Duration = Duration::from_secs(30);
 
@@ -100,6 +103,14 @@ pub struct Verdict {
 }
 
 impl Scenario {
+    /// How long it may take.
+    fn bound(&self) -> Duration {
+        match self.is_long() {
+            true => LONG_BOUND,
+            false => SCENARIO_BOUND,
+        }
+    }
+
     /// Whether it takes too long for CI.
     fn is_long(&self) -> bool {
         self.folder.join(LONG).exists()
@@ -129,8 +140,10 @@ impl Scenario {
         } else {
             directory().join(format!("{RUN_PREFIX}{}-{}", std::process::id(), self.name))
         };
-        let mut command = driver(image, accelerator, &run_directory, SCENARIO_BOUND);
+        let bound = self.bound();
+        let mut command = driver(image, accelerator, &run_directory, bound);
         command
+            .args(["--label", &format!("{}:", self.name)])
             .arg("--out-dir")
             .arg(directory().join("out").join(&self.name))
             .arg("--files")
@@ -141,12 +154,12 @@ impl Scenario {
         }
         let start = Instant::now();
         let output = project::create_file(&log)?;
-        let status = bounded::wait(command.stdout(output), SCENARIO_BOUND + DRIVER_GRACE)
+        let status = bounded::wait(command.stdout(output), bound + DRIVER_GRACE)
             .context("running the driver")?;
         let failure = match status {
             Some(status) if status.success() => None,
             Some(status) if status.code() == Some(OUT_OF_TIME) => {
-                Some(format!("not over within {} s", SCENARIO_BOUND.as_secs()))
+                Some(format!("not over within {} s", bound.as_secs()))
             }
             Some(_) => Some("failed".to_owned()),
             None => Some("the driver hung and was ended".to_owned()),
