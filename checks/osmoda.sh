@@ -15,11 +15,13 @@ runtime="${RUNTIME:-auto}"
 if [ -s runtime ]; then
     runtime="$(cat runtime)"
 fi
-if [ "$runtime" != auto ]; then
-    mkdir -p /etc/systemd/system/osmoda.service.d
-    printf '[Service]\nEnvironment=OSMODA_RUNTIME=%s\n' "$runtime" \
-        >/etc/systemd/system/osmoda.service.d/runtime.conf
-fi
+mkdir -p /etc/systemd/system/osmoda.service.d
+# An emulated machine on a busy one may stand still for longer than a healthy daemon ever does.
+cat >/etc/systemd/system/osmoda.service.d/guest.conf <<CONF
+[Service]
+Environment=OSMODA_RUNTIME=$runtime
+WatchdogSec=5min
+CONF
 
 # A new unit is found without a reload of them all, which takes seconds here.
 systemctl enable --quiet --no-reload osmoda.service

@@ -71,6 +71,10 @@ in
   deployments = {
     second = { command = shell "echo second; while :; do sleep 3600; done"; rollout.minReady = "2s"; };
     bad = { command = shell "exit 3"; rollout.minReady = "2s"; };
-    worse = { command = shell "sleep 1; exit 4"; rollout.minReady = "30s"; };
+    # Runs until the file /run/answers/worse is there.
+    worse = {
+      command = shell "while [ ! -e /run/answers/worse ]; do sleep 0.5; done; exit 4";
+      rollout.minReady = "1h";
+    };
   };
 }

@@ -126,7 +126,9 @@ with subtest("a bad deploy goes back alone"):
 with subtest("a bad deploy goes back also when osmoda is killed on the way"):
     since = size()
     machine.succeed("deploy worse")
+    machine.succeed("osmoda wait deployed --for Ready --timeout 2m")
     agent_entry("deployed", "GenerationActivated", since, lambda body: body["generation"] != good)
+    machine.succeed("touch /run/answers/worse")
     kill_osmoda()
     back = agent_entry("deployed", "RollbackSucceeded", since)
     assert back["body"]["to"] == good, back
