@@ -184,6 +184,15 @@ pub struct FaultFacts {
 }
 
 bodies! {
+    /// An instance that somebody ended past osmoda.
+    EndedOutside {
+        /// Which start of the agent.
+        invocation: InvocationId,
+        /// How its main process ended.
+        exit: Exit,
+        /// It stays so, as the restart policy says; else it is started again.
+        respected: bool,
+    }
     /// A silence.
     HeartbeatFacts {
         /// The last heartbeat, in microseconds since boot; absent if there was none.
@@ -459,6 +468,9 @@ bodies! {
         from: Option<Generation>,
         /// After.
         to: Option<Generation>,
+        /// The instance that was ended, of StoppedOutside and KilledOutside.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        ended: Option<EndedOutside>,
     }
     /// Reconciling was paused or resumed.
     PauseChange {

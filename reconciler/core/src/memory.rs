@@ -139,6 +139,8 @@ pub enum Finished {
     Succeeded,
     /// Something else, under policy Never.
     Failed,
+    /// Somebody stopped it past osmoda, and its policy respects that.
+    Stopped,
 }
 
 /// Who paused, when and why.

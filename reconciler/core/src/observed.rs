@@ -147,6 +147,29 @@ pub struct Exit {
     pub at: Mono,
     /// The kernel's OOM killer ended it, as far as can be known.
     pub oom_killed: bool,
+    /// Somebody else than osmoda had it ended through the service manager; `None`: nobody that
+    /// is known of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outside: Option<OutsideEnd>,
+}
+
+/// What somebody else than osmoda had the service manager do to an instance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum OutsideEnd {
+    /// It was stopped (`systemctl stop`).
+    Stopped,
+    /// It was sent a signal (`systemctl kill`).
+    Killed,
+}
+
+impl OutsideEnd {
+    /// CamelCase word for status and ledger.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Stopped => "StoppedOutside",
+            Self::Killed => "KilledOutside",
+        }
+    }
 }
 
 /// Code or signal of an ended process (wait(2)).

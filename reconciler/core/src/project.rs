@@ -116,6 +116,7 @@ impl Projection {
                     status: ExitStatus::Code { code: 0 },
                     at: self.now,
                     oom_killed: false,
+                    outside: None,
                 };
                 if let Observation::Known(Some(instance)) = &mut self.observed.instance {
                     instance.state = InstanceState::Exited(exit.clone());

@@ -31,7 +31,7 @@ pub enum Phase {
     Held,
     /// It cannot be started as specified, or failed under policy Never.
     Failed,
-    /// Exit code 0 under policy OnFailure or Never.
+    /// Exit code 0, or stopped by somebody past osmoda, under policy OnFailure or Never.
     Succeeded,
     /// Observed and recorded, but not acted on.
     Paused,
@@ -239,7 +239,7 @@ fn phase(view: &View<'_>, health: &Health) -> Phase {
         };
     }
     match (view.memory.finished, &view.memory.last_start_error) {
-        (Some(Finished::Succeeded), _) => Phase::Succeeded,
+        (Some(Finished::Succeeded | Finished::Stopped), _) => Phase::Succeeded,
         (Some(Finished::Failed), _) => Phase::Failed,
         (None, Some(failure)) if failure.kind != StartFailureKind::System => Phase::Failed,
         (None, _) if !view.unmet.is_empty() => Phase::Held,
@@ -283,6 +283,12 @@ fn message(view: &View<'_>, phase: Phase, health: &Health) -> String {
     }
     if let Some(failure) = &memory.last_start_error {
         return failure.message.clone();
+    }
+    if memory.finished == Some(Finished::Stopped) {
+        return format!(
+            "stopped outside osmoda, which its policy respects; `osmoda restart {}` starts it",
+            view.name
+        );
     }
     match &memory.last_exit {
         Some(last) => format!("{}: {}", last.reason, last.exit.status),

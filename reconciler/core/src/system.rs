@@ -215,6 +215,7 @@ impl SystemPlan {
                 what: "SystemSwitched",
                 from: before,
                 to: Some(current.clone()),
+                ended: None,
             }));
         }
         self.memory.runs(current, view.wall);

@@ -497,6 +497,20 @@ fn all(body: &Body<'_>) -> &'static str {
 }
 
 fn outside(body: &Body<'_>) -> String {
+    let ended = Body {
+        value: &body.value["ended"],
+    };
+    if ended.value.is_object() {
+        let what = match body.text("what").as_str() {
+            "KilledOutside" => "was ended by a signal sent outside osmoda (systemctl kill)",
+            _ => "was stopped outside osmoda (systemctl stop)",
+        };
+        let follows = match ended.is("respected") {
+            true => "that is respected, as its policy says",
+            false => "it is started again",
+        };
+        return format!("{what}: {follows}");
+    }
     let from = body
         .generation("from")
         .unwrap_or_else(|| "nothing".to_owned());
@@ -633,6 +647,16 @@ mod tests {
                 "OutsideAction",
                 json!({"what": "ProfileSwitched", "from": generation(2), "to": generation(1)}),
                 "was changed outside osmoda (ProfileSwitched): generation 2 -> generation 1",
+            ),
+            (
+                "OutsideAction",
+                json!({"what": "StoppedOutside", "ended": {"respected": true}}),
+                "was stopped outside osmoda (systemctl stop): that is respected, as its policy says",
+            ),
+            (
+                "OutsideAction",
+                json!({"what": "KilledOutside", "ended": {"respected": false}}),
+                "was ended by a signal sent outside osmoda (systemctl kill): it is started again",
             ),
             (
                 "Paused",

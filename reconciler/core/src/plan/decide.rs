@@ -8,13 +8,13 @@ use super::{
 use crate::{
     diff::{Difference, READY_PATH, diff, fingerprint},
     event::{
-        ActionIntended, DiffFound, Event, FailureDetected, FaultFacts, HealthVerified,
-        OutsideAction, RollbackIntended,
+        ActionIntended, DiffFound, EndedOutside, Event, FailureDetected, FaultFacts,
+        HealthVerified, OutsideAction, RollbackIntended,
     },
     health::{Health, became_ready, can_be_verified, judge},
     memory::{Condemned, Finished, Incident, LastExit, Memory, Said},
     name::AgentName,
-    observed::{Exit, ExitStatus, Instance, InstanceState, InvocationId, Observation},
+    observed::{Exit, ExitStatus, Instance, InstanceState, InvocationId, Observation, OutsideEnd},
     probe::ProbeState,
     spec::RestartPolicy,
     time::Mono,
@@ -158,6 +158,11 @@ impl Drafting<'_, '_> {
             at: self.view.wall,
         });
         let replaced = self.view.is_replaced(instance);
+        if let Some(outside) = exit.outside {
+            let respected = !replaced && is_respected(outside, policy, exit.status);
+            self.ended_outside(instance, exit, outside, respected);
+            return;
+        }
         let success = exit.status.is_success();
         if success && policy != RestartPolicy::Always && !replaced {
             self.memory.finished = Some(Finished::Succeeded);
@@ -197,6 +202,28 @@ impl Drafting<'_, '_> {
         };
         failure.restart_after_ms = decision.map(|(delay_ms, _)| delay_ms);
         self.failed(failure, exit.at, decision);
+    }
+
+    /// Somebody had it ended past osmoda. That is no failure: it spends no budget, and speaks
+    /// against no generation.
+    fn ended_outside(
+        &mut self,
+        instance: &Instance,
+        exit: &Exit,
+        outside: OutsideEnd,
+        respected: bool,
+    ) {
+        self.memory.finished = respected.then_some(Finished::Stopped);
+        self.record(Event::OutsideAction(OutsideAction {
+            what: outside.word(),
+            from: Some(instance.generation.clone()),
+            to: None,
+            ended: Some(EndedOutside {
+                invocation: instance.invocation,
+                exit: exit.clone(),
+                respected,
+            }),
+        }));
     }
 
     fn vanished(&mut self, invocation: InvocationId) {
@@ -398,6 +425,7 @@ impl Drafting<'_, '_> {
             },
             from: self.memory.active.clone(),
             to: now_active.clone(),
+            ended: None,
         };
         self.record(Event::OutsideAction(outside));
         self.memory.active = now_active;
@@ -653,11 +681,22 @@ fn intent(step: &Step) -> Event {
     Event::ActionIntended(intent)
 }
 
+/// Whether an end that somebody outside caused stays: a stop is respected unless the agent is
+/// always to run, and a signal counts as the end that it led to.
+fn is_respected(outside: OutsideEnd, policy: RestartPolicy, status: ExitStatus) -> bool {
+    match (policy, outside) {
+        (RestartPolicy::Always, _) => false,
+        (RestartPolicy::OnFailure, OutsideEnd::Killed) => status.is_success(),
+        (RestartPolicy::OnFailure, OutsideEnd::Stopped) | (RestartPolicy::Never, _) => true,
+    }
+}
+
 fn exit_reason(exit: &Exit) -> &'static str {
-    match exit.status {
+    match (exit.status, exit.outside) {
         _ if exit.oom_killed => "OomKilled",
-        ExitStatus::Code { .. } => "Exited",
-        ExitStatus::Signal { .. } => "Crashed",
-        ExitStatus::Unknown => "ExitUnknown",
+        (_, Some(outside)) => outside.word(),
+        (ExitStatus::Code { .. }, None) => "Exited",
+        (ExitStatus::Signal { .. }, None) => "Crashed",
+        (ExitStatus::Unknown, None) => "ExitUnknown",
     }
 }

@@ -83,8 +83,8 @@ impl Drafting<'_, '_> {
         }
     }
 
-    /// Whether time runs against the generation: not while the agent is paused, waits for a
-    /// dependency, or has asked for more time (EXTEND_TIMEOUT_USEC).
+    /// Whether time runs against the generation: not while the agent is paused, was stopped by
+    /// somebody, waits for a dependency, or has asked for more time (EXTEND_TIMEOUT_USEC).
     fn time_counts(&mut self) -> bool {
         let vitals = self.view.observed.vitals.as_ref();
         let extended = vitals.and_then(|vitals| vitals.heartbeat.extended_until);
@@ -93,7 +93,9 @@ impl Drafting<'_, '_> {
         if let Some(until) = extended {
             self.wake(until);
         }
-        self.view.paused().is_none() && self.view.unmet.is_empty() && extended.is_none()
+        let stopped = self.memory.finished == Some(Finished::Stopped);
+        let held = stopped || self.view.paused().is_some() || !self.view.unmet.is_empty();
+        !held && extended.is_none()
     }
 
     fn seen(&self, spec: &AgentSpec, active: &Generation) -> Seen {

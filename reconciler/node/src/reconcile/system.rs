@@ -312,7 +312,8 @@ fn standing(state: &AgentState) -> Standing {
     let Some(desired) = state.desire.present() else {
         return Standing::Well;
     };
-    if memory.paused.is_some() || memory.finished == Some(Finished::Succeeded) {
+    let at_rest = [Some(Finished::Succeeded), Some(Finished::Stopped)].contains(&memory.finished);
+    if memory.paused.is_some() || at_rest {
         return Standing::Well;
     }
     let rollout = &memory.rollout;

@@ -89,6 +89,7 @@ fn adopt(shared: &Arc<Shared>, agent: &AgentName, note: Note) -> io::Result<()> 
         status,
         at: shared.options.clock.mono(),
         oom_killed: false,
+        outside: None,
     };
     let latest = Latest {
         instance: instance(InstanceState::Exited(exit)),

@@ -172,6 +172,7 @@ impl Process {
             status,
             at,
             oom_killed: oom_kills(&self.tree) > self.oom_kills_before,
+            outside: None,
         }
     }
 

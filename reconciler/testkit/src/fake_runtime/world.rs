@@ -326,6 +326,7 @@ impl World {
             status,
             at: self.clock.mono(),
             oom_killed: false,
+            outside: None,
         };
         let fault = self.with(name, |agent| {
             agent.note_service(exit.at);

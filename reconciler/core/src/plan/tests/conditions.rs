@@ -28,6 +28,7 @@ impl Case {
             status: CRASH,
             at: self.now,
             oom_killed: false,
+            outside: None,
         }));
     }
 }

@@ -129,6 +129,7 @@ fn a_fault_is_recorded_once_and_its_stop_keeps_the_backoff() {
             status: CRASH,
             at: case.now,
             oom_killed: false,
+            outside: None,
         },
         killed: true,
     };
@@ -157,6 +158,7 @@ fn an_end_that_a_fault_called_for_is_not_a_second_failure() {
         status: CRASH,
         at,
         oom_killed: false,
+        outside: None,
     }));
     let restarts = case.memory.restarts;
     assert!(!case.kinds().contains(&EventKind::FailureDetected));

@@ -33,6 +33,7 @@ impl Case {
                 status,
                 at,
                 oom_killed,
+                outside: None,
             });
         });
         self

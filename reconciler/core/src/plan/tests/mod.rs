@@ -14,10 +14,12 @@ use crate::{
     dependency::Unmet,
     event::{EventKind, FailureDetected},
     memory::Finished,
-    observed::{Exit, ExitStatus, InstanceState},
+    observed::{Exit, ExitStatus, InstanceState, OutsideEnd},
     outcome::{Done, Outcome, settle},
     project::project,
+    restart::RestartMemory,
     spec::RestartPolicy,
+    status::{Phase, assess},
 };
 
 const CRASH: ExitStatus = ExitStatus::Signal {
@@ -119,6 +121,7 @@ impl Case {
             status,
             at: NOW,
             oom_killed: false,
+            outside: None,
         }));
         case
     }
@@ -255,6 +258,97 @@ fn exit_code_0_is_an_end_only_for_the_policies_that_say_so() {
     let never = Case::ended(CRASH, with(RestartPolicy::Never));
     assert_eq!(never.steps(), [""; 0]);
     assert_eq!(never.plan().memory.finished, Some(Finished::Failed));
+}
+
+/// Ended by somebody past osmoda, while on probation.
+fn ended_outside(outside: OutsideEnd, status: ExitStatus, policy: RestartPolicy) -> Case {
+    let mut case = Case::ended(status, |spec| spec.restart.policy = policy);
+    let generation = case.memory.active.clone().unwrap();
+    let digest = case.desired.as_ref().unwrap().digest;
+    case.memory.rollout = Default::default();
+    let rollout = &mut case.memory.rollout;
+    rollout.activated(&generation, digest, false, Mono(0), Wall(0));
+    let Observation::Known(Some(instance)) = &mut case.observed.instance else {
+        unreachable!("it was made above");
+    };
+    let InstanceState::Exited(exit) = &mut instance.state else {
+        unreachable!("it has ended");
+    };
+    exit.outside = Some(outside);
+    case
+}
+
+#[test]
+fn who_is_stopped_by_a_person_is_not_blamed_and_is_healed_or_left_as_the_policy_says() {
+    use OutsideEnd::{Killed, Stopped};
+    use RestartPolicy::{Always, Never, OnFailure};
+    let done = ExitStatus::Code { code: 0 };
+    for (outside, status, policy, healed) in [
+        (Stopped, CRASH, Always, true),
+        (Stopped, done, Always, true),
+        (Killed, CRASH, Always, true),
+        (Stopped, CRASH, OnFailure, false),
+        (Killed, CRASH, OnFailure, true),
+        (Killed, done, OnFailure, false),
+        (Stopped, CRASH, Never, false),
+        (Killed, CRASH, Never, false),
+    ] {
+        let case = ended_outside(outside, status, policy);
+        let told = format!("{outside:?} {status} {policy:?}");
+        let plan = case.plan();
+        assert_eq!(case.kinds()[0], EventKind::OutsideAction, "{told}");
+        assert!(
+            !case.kinds().contains(&EventKind::FailureDetected),
+            "{told}"
+        );
+        assert!(!case.kinds().contains(&EventKind::GenerationBad), "{told}");
+        assert_eq!(
+            (plan.memory.restarts, &plan.memory.incident),
+            (0, &None),
+            "{told}"
+        );
+        assert_eq!(plan.memory.restart, RestartMemory::default(), "{told}");
+        let steps: &[&str] = if healed { &["Start Desired"] } else { &[] };
+        assert_eq!(case.steps(), steps, "{told}");
+        let stays = (!healed).then_some(Finished::Stopped);
+        assert_eq!(case.plan().step.is_none(), stays.is_some(), "{told}");
+    }
+}
+
+#[test]
+fn a_stop_that_is_respected_is_in_sync_until_somebody_asks_for_a_restart() {
+    let mut case = ended_outside(OutsideEnd::Stopped, CRASH, RestartPolicy::OnFailure);
+    case.memory = case.plan().memory;
+    case.now = NOW.after(Duration::from_secs(3600));
+    let plan = case.plan();
+    assert_eq!(
+        (plan.records, plan.step),
+        (vec![], None),
+        "no deadline runs out"
+    );
+    let assessed = case.with_view(assess);
+    assert_eq!((assessed.phase, assessed.ready), (Phase::Succeeded, false));
+    assert!(
+        assessed.message.contains("osmoda restart a"),
+        "{}",
+        assessed.message
+    );
+    case.memory.restart_requested = true;
+    assert_eq!(case.steps(), ["Start OperatorRequest"]);
+}
+
+#[test]
+fn a_replaced_instance_that_a_person_stops_makes_way_for_the_active_generation() {
+    let mut case = ended_outside(OutsideEnd::Stopped, CRASH, RestartPolicy::Never);
+    let next = Generation {
+        number: 2,
+        store_path: "/bundle/2".into(),
+    };
+    case.memory.active = Some(next.clone());
+    if let Observation::Known(Some(active)) = &mut case.observed.active {
+        active.generation = next;
+    }
+    assert_eq!(case.steps(), ["Start Desired"]);
 }
 
 #[test]

@@ -18,6 +18,7 @@ fn state() -> impl Strategy<Value = Option<InstanceState>> {
                 status,
                 at: NOW,
                 oom_killed: false,
+                outside: None,
             }))
         }),
     ]

@@ -52,6 +52,7 @@ impl Case {
             status,
             at,
             oom_killed: false,
+            outside: None,
         }));
         self
     }
