@@ -206,21 +206,6 @@ fn only_a_file_that_may_declare_an_agent_excuses_its_absence() {
 }
 
 #[test]
-fn an_unenforced_field_is_named_with_its_agent() {
-    let text = manifest("x").replace("[a]}", "[a], sandbox: Off, heartbeat: {source: Notify}}");
-    let (_directory, loaded) = beside_good(put("x.yaml", text));
-    let unenforced: BTreeMap<&str, &[&str]> = loaded
-        .agents
-        .iter()
-        .map(|(name, agent)| (name.as_str(), &agent.unenforced[..]))
-        .collect();
-    assert_eq!(unenforced["good"], [""; 0]);
-    for path in unenforced["x"] {
-        assert!(["heartbeat", "sandbox"].contains(path), "{path}");
-    }
-}
-
-#[test]
 fn a_line_cannot_steer_the_terminal() {
     let text = "{\"apiVersion\": \"\u{202e}v1\u{9b}31m\"}";
     let (_directory, loaded) = beside_good(put("x.json", text));

@@ -15,7 +15,7 @@ use osmoda_core::{
     name::AgentName,
     observed::{Exit, Generation, Instance, InvocationId, Limits, Observation},
     resources::Usage,
-    spec::{AgentSpec, Resources, Stop},
+    spec::{AgentSpec, Stop},
     time::Mono,
 };
 use tokio::sync::mpsc;
@@ -229,9 +229,9 @@ pub trait Runtime: Send + Sync + 'static {
     /// The limits on every instance that runs, read back from the system.
     fn limits(&self) -> impl Future<Output = BTreeMap<AgentName, Limits>> + Send;
 
-    /// Limits among `resources` that nothing on this host enforces: their paths within `spec`,
-    /// and why not. No I/O.
-    fn unenforced(&self, resources: &Resources) -> Vec<(&'static str, String)>;
+    /// What of `spec` nothing enforces here (a limit without its controller, a sandbox that this
+    /// runtime does not have): the paths within it, and why not. No I/O.
+    fn unenforced(&self, spec: &AgentSpec) -> Vec<(&'static str, String)>;
 
     /// Whose process this is. One that has ended is known as far as the kernel still tells where
     /// it was. `None`: nobody's, or it cannot be told.

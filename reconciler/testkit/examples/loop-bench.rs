@@ -182,7 +182,6 @@ fn declared(names: &[AgentName]) -> Loaded {
         let loaded = LoadedAgent {
             agent: Arc::new(specs::load_manifest(&manifest.to_string()).unwrap()),
             file: PathBuf::from("agents.yaml"),
-            unenforced: Vec::new(),
         };
         (name.clone(), loaded)
     };

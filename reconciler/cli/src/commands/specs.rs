@@ -24,12 +24,6 @@ pub fn validate(args: &Specs) -> Outcome {
         "ok: {} agent{plural}{node}\n",
         loaded.agents.len()
     ))?;
-    for (name, agent) in &loaded.agents {
-        not_enforced(name.as_str(), &agent.unenforced);
-    }
-    if let Some(node) = &loaded.node {
-        not_enforced("node", &node.unenforced);
-    }
     Ok(Answer::Yes)
 }
 
@@ -65,13 +59,4 @@ pub fn load(args: &Specs) -> Result<Loaded, Failure> {
     let report = specs::render_errors(&loaded.rejected, output::colour_errors());
     output::note(report.trim_end());
     Err(Failure::new(USAGE, ""))
-}
-
-fn not_enforced(owner: &str, fields: &[&str]) {
-    if !fields.is_empty() {
-        let fields = fields.join(", ");
-        output::note(&format!(
-            "note: {owner}: accepted, but not enforced by this version: {fields}"
-        ));
-    }
 }

@@ -173,14 +173,12 @@ fn notes(list: &AgentList) -> String {
             one_line(first)
         ));
     }
-    let mut ignored = |owner: &str, fields: &[String]| {
-        if !fields.is_empty() {
-            text.push_str(&format!("not enforced, {owner}: {}\n", fields.join(", ")));
-        }
-    };
-    ignored("node", &list.node.not_enforced);
     for agent in &list.items {
-        ignored(&agent.metadata.name, &agent.status.not_enforced);
+        let fields = &agent.status.not_enforced;
+        if !fields.is_empty() {
+            let (name, fields) = (&agent.metadata.name, fields.join(", "));
+            text.push_str(&format!("not enforced, {name}: {fields}\n"));
+        }
     }
     text
 }
@@ -202,7 +200,7 @@ mod tests {
         healthy.status.next_action = None;
         let node = serde_json::from_value(serde_json::json!({
             "name": "alpha", "version": "0.1.0", "pid": 7, "runtime": "native",
-            "specs": "/etc/osmoda/agents", "uptimeMs": 3_600_000, "notEnforced": [],
+            "specs": "/etc/osmoda/agents", "uptimeMs": 3_600_000,
             "ledger": {"origin": "o", "size": 42, "root": "r", "chain": "c"},
             "specErrors": [{"file": "specs/bad.nix", "errors": ["3:1: unknown field", "4:1: x"]}]
         }));

@@ -79,8 +79,6 @@ fn metrics_follow_the_specs_and_an_agent_that_is_gone_is_gone() {
             .unwrap()
             .starts_with("HTTP/1.1 404")
     );
-    let status = scene.json("status");
-    assert_eq!(status["node"]["notEnforced"], json!([]));
 
     serve_at(&scene, second);
     until_shown(second, "osmoda_agents 2\n");

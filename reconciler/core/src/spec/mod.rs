@@ -14,7 +14,6 @@ mod nearest;
 mod node;
 pub mod set;
 pub mod tree;
-mod unenforced;
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -22,7 +21,6 @@ pub use self::node::{
     Alert, AlertProvider, Anchor, LedgerSettings, Node, NodeRollback, Operators, Severity,
     SystemRollback,
 };
-pub use self::unenforced::{unenforced, unenforced_node};
 use crate::{
     name::AgentName,
     units::{ByteSize, CpuPercent, Period},
@@ -74,8 +72,8 @@ pub struct AgentSpec {
     pub stop: Stop,
     /// How a new generation is judged.
     pub rollout: Rollout,
-    /// Hardening under systemd.
-    pub sandbox: Sandbox,
+    /// Hardening under systemd; `None`: not said, which counts as [`Sandbox::Default`].
+    pub sandbox: Option<Sandbox>,
 }
 
 impl AgentSpec {
@@ -95,8 +93,13 @@ impl AgentSpec {
             restart: Restart::default(),
             stop: Stop::default(),
             rollout: Rollout::default(),
-            sandbox: Sandbox::default(),
+            sandbox: None,
         }
+    }
+
+    /// Whether a runtime that can confine agents confines this one.
+    pub fn is_sandboxed(&self) -> bool {
+        self.sandbox != Some(Sandbox::Off)
     }
 }
 
@@ -427,10 +430,9 @@ pub enum Rollback {
 }
 
 /// Hardening under systemd.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sandbox {
     /// NoNewPrivileges, ProtectSystem=strict and the like.
-    #[default]
     Default,
     /// None.
     Off,

@@ -36,7 +36,6 @@ pub fn read(body: &[u8]) -> Result<Loaded, Problem> {
         let entry = LoadedAgent {
             agent: Arc::new(agent),
             file,
-            unenforced: Vec::new(),
         };
         if loaded.agents.insert(name.clone(), entry).is_some() {
             return Err(Problem::invalid(format!(

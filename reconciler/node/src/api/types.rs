@@ -114,8 +114,8 @@ pub struct AgentStatus {
     /// Aspects of its state.
     #[schema(value_type = Vec<schemas::Condition>)]
     pub conditions: Vec<Condition>,
-    /// Fields of its spec that this version accepts and does not enforce yet, and limits that
-    /// this host cannot enforce, those with the reason in parentheses.
+    /// Fields of its spec that are not enforced on this host, by this runtime, each with the
+    /// reason in parentheses.
     pub not_enforced: Vec<String>,
     /// File its spec was read from.
     pub file: Option<String>,
@@ -279,8 +279,6 @@ pub struct NodeStatus {
     pub alerts: Vec<AlertReceiver>,
     /// Errors of the newest specs, by file; what was valid before is in force.
     pub spec_errors: Vec<SpecErrorStatus>,
-    /// Fields of the node's spec that this version accepts and does not enforce yet.
-    pub not_enforced: Vec<String>,
     /// Datagrams to the notify socket that this daemon did not take in, by reason: Stranger,
     /// Anonymous, Truncated, Malformed, Barrier or MainPid.
     #[serde(default)]

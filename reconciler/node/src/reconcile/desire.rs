@@ -79,8 +79,6 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
         self.index_dependents();
         let node = loaded.node.as_ref().map(|loaded| &loaded.node);
         self.system.declare(node);
-        let unenforced = loaded.node.iter().flat_map(|node| &node.unenforced);
-        self.node_not_enforced = unenforced.map(|path| (*path).to_owned()).collect();
     }
 
     fn declare(&mut self, name: &AgentName, loaded: &LoadedAgent) {

@@ -9,7 +9,7 @@ use osmoda_core::{
     observed::{ExitStatus, InstanceState, InvocationId, Limits, Observation},
     plan::{Action, Desired, Observed, View},
     project::{Projected, project},
-    spec::{self, API_VERSION, AgentSpec},
+    spec::{API_VERSION, AgentSpec},
     status::{Assessment, ConditionStatus, ConditionType, assess},
     time::{Mono, Wall},
 };
@@ -73,7 +73,6 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
             },
             alerts: self.recorder.journal.alerts(),
             spec_errors: self.rejected.iter().map(specs).collect(),
-            not_enforced: self.node_not_enforced.clone(),
             ignored_notifications: (self.detectors.board().ignored().into_iter())
                 .map(|(why, count)| (why.word().to_owned(), count))
                 .collect(),
@@ -306,12 +305,11 @@ fn name_what_is_not_enforced(assessment: &mut Assessment, missing: &[String]) {
     }
 }
 
-/// What this version does not act on, and limits that this host cannot enforce.
+/// What of the spec this runtime does not enforce on this host, each with the reason.
 fn not_enforced(spec: &AgentSpec, runtime: &impl Runtime) -> Vec<String> {
-    let here = runtime.unenforced(&spec.resources).into_iter();
-    let here = here.map(|(field, why)| format!("{field} ({why})"));
-    let yet = spec::unenforced(spec).into_iter().map(str::to_owned);
-    yet.chain(here).collect()
+    let here = runtime.unenforced(spec).into_iter();
+    here.map(|(field, why)| format!("{field} ({why})"))
+        .collect()
 }
 
 fn spec_as_written(manifest: &str) -> serde_json::Value {

@@ -32,7 +32,6 @@ use osmoda_core::{
         decode::{Document, Invalid, Subject},
         error::SpecError,
         set::{self, Refused},
-        unenforced, unenforced_node,
     },
 };
 
@@ -72,8 +71,6 @@ pub struct LoadedAgent {
     pub agent: Arc<Agent>,
     /// Its file as it was named, or the flake reference.
     pub file: PathBuf,
-    /// Paths within its `spec` that are set and not acted on by this version.
-    pub unenforced: Vec<&'static str>,
 }
 
 /// A valid node and where it is from.
@@ -85,8 +82,6 @@ pub struct LoadedNode {
     pub manifest: Arc<str>,
     /// Its file as it was named, or the flake reference.
     pub file: PathBuf,
-    /// Paths within its `spec` that are set and not acted on by this version.
-    pub unenforced: Vec<&'static str>,
 }
 
 /// A file with mistakes. Other documents of the same file may be valid.
@@ -170,7 +165,6 @@ fn assemble(gathered: Gathered) -> Loaded {
             continue;
         };
         let agent = LoadedAgent {
-            unenforced: unenforced(&draft.spec),
             agent: Arc::new(draft.with_manifest(manifest)),
             file: source.file.clone(),
         };
@@ -180,7 +174,6 @@ fn assemble(gathered: Gathered) -> Loaded {
         && let Some(source) = sources.get(source)
     {
         loaded.node = Some(LoadedNode {
-            unenforced: unenforced_node(&node),
             node,
             manifest,
             file: source.file.clone(),

@@ -12,7 +12,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use osmoda_core::{digest::Digest, spec::Resources};
+use osmoda_core::{
+    digest::Digest,
+    spec::{AgentSpec, Resources, Sandbox},
+};
 
 /// Controllers that limits need.
 pub(super) const WANTED: [&str; 3] = ["memory", "cpu", "pids"];
@@ -65,14 +68,20 @@ impl Enforcement {
             .collect()
     }
 
-    /// The same, each with the reason.
-    pub(super) fn unenforced(&self, resources: &Resources) -> Vec<(&'static str, String)> {
+    /// What of `spec` the native runtime does not enforce here, each with the reason. A sandbox
+    /// counts only where somebody asked for one.
+    pub(super) fn unenforced(&self, spec: &AgentSpec) -> Vec<(&'static str, String)> {
         let reason = self
             .reason
             .as_deref()
             .unwrap_or("its controller is missing");
-        let missing = self.missing(resources).into_iter();
-        missing.map(|field| (field, reason.to_owned())).collect()
+        let missing = self.missing(&spec.resources).into_iter();
+        let mut found: Vec<_> = missing.map(|field| (field, reason.to_owned())).collect();
+        if spec.sandbox == Some(Sandbox::Default) {
+            let reason = "only the systemd runtime confines agents";
+            found.push(("sandbox", reason.to_owned()));
+        }
+        found
     }
 
     fn without_cgroup(reason: String) -> Self {

@@ -59,7 +59,7 @@ use osmoda_core::{
     name::AgentName,
     observed::{Instance, InstanceState, InvocationId, Limits, Observation},
     resources::Usage,
-    spec::{Resources, Stop},
+    spec::{AgentSpec, Stop},
     time::Mono,
 };
 use tokio::{
@@ -312,8 +312,8 @@ impl Runtime for NativeRuntime {
         spawn_blocking(read).await.unwrap_or_default()
     }
 
-    fn unenforced(&self, resources: &Resources) -> Vec<(&'static str, String)> {
-        self.shared.enforcement.unenforced(resources)
+    fn unenforced(&self, spec: &AgentSpec) -> Vec<(&'static str, String)> {
+        self.shared.enforcement.unenforced(spec)
     }
 
     fn owner(&self, sender: &Sender) -> Option<(AgentName, InvocationId)> {

@@ -25,7 +25,7 @@ use osmoda_core::{
     name::AgentName,
     observed::{Exit, ExitStatus, Instance, InstanceState, InvocationId, Limits, Observation},
     resources::Usage,
-    spec::{Resources, Stop},
+    spec::{AgentSpec, Stop},
     time::Mono,
 };
 use osmoda_runtime::{
@@ -224,7 +224,7 @@ impl Runtime for FakeRuntime {
         BTreeMap::new()
     }
 
-    fn unenforced(&self, _: &Resources) -> Vec<(&'static str, String)> {
+    fn unenforced(&self, _: &AgentSpec) -> Vec<(&'static str, String)> {
         Vec::new()
     }
 

@@ -332,7 +332,6 @@ impl Simulation {
             let loaded = LoadedAgent {
                 agent,
                 file: PathBuf::from(format!("{name}.yaml")),
-                unenforced: Vec::new(),
             };
             (name.clone(), loaded)
         });

@@ -35,7 +35,7 @@ fn with_next(mut agent: AgentObject, what: &str, in_ms: u64, message: &str) -> A
 fn list() -> AgentList {
     let node = json!({
         "name": "alpha", "version": "0.1.0", "pid": 7, "runtime": "native",
-        "specs": "/etc/osmoda/agents", "uptimeMs": 3_600_000, "notEnforced": [],
+        "specs": "/etc/osmoda/agents", "uptimeMs": 3_600_000,
         "ledger": {"origin": "o", "size": 12_345, "root": "r", "chain": "c", "unanchored": 7,
             "anchors": [{"name": "directory /mnt/a", "size": 12_338, "at": null,
                 "failingSince": null, "reason": null, "fork": false, "failures": 0}]},

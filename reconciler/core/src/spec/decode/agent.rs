@@ -84,7 +84,7 @@ impl Reader {
         spec.restart = self.group(&fields, "restart", Self::restart);
         spec.stop = self.group(&fields, "stop", Self::stop);
         spec.rollout = self.group(&fields, "rollout", Self::rollout);
-        spec.sandbox = self.group(&fields, "sandbox", Self::sandbox);
+        spec.sandbox = self.optional(&fields, "sandbox", Self::sandbox);
         self.is_clean().then_some((spec, spans))
     }
 

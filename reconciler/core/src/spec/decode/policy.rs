@@ -172,8 +172,8 @@ impl Reader {
         }
     }
 
-    pub(super) fn sandbox(&mut self, slot: &Slot<'_>) -> Sandbox {
+    pub(super) fn sandbox(&mut self, slot: &Slot<'_>) -> Option<Sandbox> {
         let table = [("Default", Sandbox::Default), ("Off", Sandbox::Off)];
-        self.choice(slot, &table).unwrap_or_default()
+        self.choice(slot, &table)
     }
 }

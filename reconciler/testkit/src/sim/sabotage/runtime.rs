@@ -6,7 +6,7 @@ use osmoda_core::{
     name::AgentName,
     observed::{Instance, InstanceState, InvocationId, Limits, Observation},
     resources::Usage,
-    spec::{Resources, Stop},
+    spec::{AgentSpec, Stop},
     time::Mono,
 };
 use osmoda_runtime::{
@@ -137,8 +137,8 @@ impl Runtime for WatchedRuntime {
         self.honest.limits().await
     }
 
-    fn unenforced(&self, resources: &Resources) -> Vec<(&'static str, String)> {
-        self.honest.unenforced(resources)
+    fn unenforced(&self, spec: &AgentSpec) -> Vec<(&'static str, String)> {
+        self.honest.unenforced(spec)
     }
 
     fn owner(&self, sender: &Sender) -> Option<(AgentName, InvocationId)> {
