@@ -39,7 +39,7 @@ use tokio::sync::watch;
 pub use self::{
     authorize::{Authorizer, InAgentTree},
     gauge::{Gauge, Measures, RuntimeGauge, Use},
-    logs::LogFiles,
+    logs::Logs,
     server::serve,
     socket::Listener,
     source::EntrySource,
@@ -54,8 +54,8 @@ pub struct ApiOptions {
     pub handle: Handle,
     /// The ledger, to be read.
     pub ledger: Arc<dyn EntrySource>,
-    /// The files that hold agents' output.
-    pub logs: LogFiles,
+    /// Where agents' output is.
+    pub logs: Logs,
     /// What agents that run use.
     pub measures: Arc<Measures>,
     /// What /metrics shows.

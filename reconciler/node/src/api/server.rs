@@ -18,7 +18,7 @@ use tokio::{
 };
 
 use super::{
-    ApiError, ApiOptions, EntrySource, LogFiles,
+    ApiError, ApiOptions, EntrySource, Logs,
     actions::{act, read_body},
     authorize::{Authorizer, Refusal},
     caller::Caller,
@@ -45,7 +45,7 @@ pub(super) struct Shared {
     pub(super) authorizer: Authorizer,
     pub(super) ledger: Arc<dyn EntrySource>,
     pub(super) alerts: Option<Alerts>,
-    logs: LogFiles,
+    logs: Logs,
     measures: Arc<Measures>,
     metrics: Arc<Metrics>,
     shutdown: watch::Receiver<bool>,

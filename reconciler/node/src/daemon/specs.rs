@@ -7,7 +7,7 @@ use tokio::{
     sync::watch,
 };
 
-use super::{set_operators, watch::SpecWatch};
+use super::{watch::SpecWatch, work::set_operators};
 use crate::{
     alerts::Alerts,
     anchors::Anchors,

@@ -2,6 +2,7 @@
 //!
 //! Start with [`SystemdRuntime::open`] and its [`Runtime`] implementation.
 
+pub mod journal;
 mod options;
 
 use std::{collections::BTreeMap, io, time::Duration};
@@ -10,7 +11,7 @@ use osmoda_core::{
     name::AgentName,
     observed::{Instance, InvocationId, Limits, Observation},
     resources::Usage,
-    spec::{Resources, Stop},
+    spec::{AgentSpec, Stop},
     time::Mono,
 };
 use tokio::sync::mpsc;
@@ -126,7 +127,7 @@ impl Runtime for SystemdRuntime {
         BTreeMap::new()
     }
 
-    fn unenforced(&self, _resources: &Resources) -> Vec<(&'static str, String)> {
+    fn unenforced(&self, _spec: &AgentSpec) -> Vec<(&'static str, String)> {
         Vec::new()
     }
 

@@ -30,8 +30,7 @@ use tokio::{
 };
 
 use super::{
-    ApiError, ApiOptions, Authorizer, EntrySource, Gauge, Listener, LogFiles, Measures, limits,
-    serve,
+    ApiError, ApiOptions, Authorizer, EntrySource, Gauge, Listener, Logs, Measures, limits, serve,
     types::{
         Accepted, AgentList, AgentObject, DiffReport, EntryObject, GenerationList, LedgerHead,
         NodeStatus, PlanReport, PlanStep,
@@ -176,9 +175,7 @@ impl Scene {
             listener,
             handle,
             ledger: Arc::clone(&ledger) as Arc<dyn EntrySource>,
-            logs: LogFiles {
-                directory: directory.path().join("logs"),
-            },
+            logs: Logs::files(directory.path().join("logs")),
             measures: Arc::clone(&metrics.measures),
             metrics,
             authorizer: Authorizer::new(uid, Arc::new(move |_| in_agent_tree)),
@@ -376,7 +373,7 @@ fn agent() -> AgentObject {
 fn status() -> AgentList {
     let node: NodeStatus = serde_json::from_value(json!({
         "name": "here", "version": "0", "pid": 1, "runtime": "native", "specs": "/specs",
-        "uptimeMs": 1, "specErrors": [], "notEnforced": [],
+        "uptimeMs": 1, "specErrors": [],
         "ledger": {"origin": "o", "size": 5, "root": "00", "chain": "11"}
     }))
     .unwrap();
@@ -734,9 +731,7 @@ async fn without_the_loop_the_caller_is_told_so() {
         listener,
         handle,
         ledger: Arc::clone(&scene.ledger) as Arc<dyn EntrySource>,
-        logs: LogFiles {
-            directory: directory.path().to_owned(),
-        },
+        logs: Logs::files(directory.path().to_owned()),
         measures: Arc::clone(&metrics.measures),
         metrics,
         authorizer: Authorizer::new(rustix::process::geteuid().as_raw(), Arc::new(|_| false)),

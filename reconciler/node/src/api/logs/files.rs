@@ -1,4 +1,4 @@
-//! Agents' output: its last lines, and what comes.
+//! Output in files, as the native runtime keeps it.
 //!
 //! A file that is followed is looked at every [`LOG_POLL`]; only while somebody follows. A new
 //! run of the agent renames the file and begins another, which is noticed by its inode; a file
@@ -15,7 +15,7 @@ use osmoda_core::name::AgentName;
 use osmoda_runtime::native::{log_files, tail};
 use tokio::{task::spawn_blocking, time::sleep};
 
-use super::{
+use crate::api::{
     follow::{EventStream, event},
     limits::{LOG_BYTES_MAX, LOG_LINE_BYTES_MAX, LOG_POLL, LOG_READ_BYTES},
     types::LogLine,
@@ -23,7 +23,7 @@ use super::{
 
 /// The directory that holds agents' output.
 #[derive(Debug, Clone)]
-pub struct LogFiles {
+pub(super) struct LogFiles {
     /// LOG_DIR of the native runtime.
     pub directory: PathBuf,
 }
@@ -52,7 +52,12 @@ impl LogFiles {
     }
 
     /// Sends the last `lines` lines of the current run, and what comes.
-    pub(super) async fn follow(&self, agent: &AgentName, lines: usize, mut stream: EventStream) {
+    pub(super) async fn follow(
+        &self,
+        agent: &AgentName,
+        lines: usize,
+        mut stream: EventStream,
+    ) -> io::Result<()> {
         let mut follower = Follower::new(self.path(agent, false), lines);
         loop {
             // The follower goes to a blocking thread and comes back with what it read.
@@ -60,23 +65,15 @@ impl LogFiles {
                 let read = follower.read();
                 (follower, read)
             });
-            let Ok((returned, read)) = read.await else {
-                return;
-            };
+            let (returned, read) = read.await.map_err(io::Error::other)?;
             follower = returned;
-            let found = match read {
-                Ok(found) => found,
-                Err(error) => {
-                    tracing::warn!(%agent, %error, "a stream of output ends: the file cannot be read");
-                    return;
-                }
-            };
+            let found = read?;
             if found.is_empty() && stream.idle(sleep(LOG_POLL)).await.is_err() {
-                return;
+                return Ok(());
             }
             for line in found {
                 if stream.send(event(None, &LogLine { line })).await.is_err() {
-                    return;
+                    return Ok(());
                 }
             }
         }
@@ -204,7 +201,7 @@ fn start_of_last(file: &mut File, lines: usize) -> io::Result<u64> {
 }
 
 /// Takes every whole line, and pieces of one that is longer than [`LOG_LINE_BYTES_MAX`].
-fn take_lines(partial: &mut Vec<u8>) -> Vec<String> {
+pub(super) fn take_lines(partial: &mut Vec<u8>) -> Vec<String> {
     let mut lines = Vec::new();
     let mut rest = partial.as_slice();
     loop {

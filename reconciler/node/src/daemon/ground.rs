@@ -1,0 +1,187 @@
+//! What a daemon stands on before it opens its runtime: its signals, the lock, the first reading
+//! of the specs, the ledger, and the thread of the loop.
+
+use std::sync::Arc;
+
+use osmoda_core::time::Clock;
+use osmoda_ledger::{Cadence, Ledger, OpenOptions, Opened, Scrubber, SigningOptions};
+use osmoda_runtime::{clock::SystemClock, native::CredentialHook};
+use tokio::task::{JoinHandle, spawn_blocking};
+
+use super::{
+    BundlePlace, DaemonError, DaemonOptions,
+    ends::Signals,
+    ledger,
+    lock::StateLock,
+    loop_thread::LoopThread,
+    specs::{self, News},
+    systemd::ServiceManager,
+};
+use crate::{
+    alerts::{self, Alerts, Outbox},
+    anchors::Anchors,
+    error::chain,
+    handle::SpecsRead,
+    paths::Paths,
+};
+
+/// All of it. Dropped, it lets go of the lock.
+pub(super) struct Ground {
+    pub options: DaemonOptions,
+    pub signals: Signals,
+    pub manager: ServiceManager,
+    pub clock: Arc<dyn Clock>,
+    pub scrubber: Arc<Scrubber>,
+    /// Held for as long as the daemon works.
+    pub lock: StateLock,
+    /// The search for a Nix store, which may take its time.
+    pub bundles: JoinHandle<Result<BundlePlace, String>>,
+    pub news: News,
+    /// The first reading of the specs.
+    pub first: SpecsRead,
+    /// The node's.
+    pub name: String,
+    pub ledger: Ledger,
+    pub alerts: Alerts,
+    pub anchors: Anchors,
+    pub loop_thread: LoopThread,
+}
+
+impl Ground {
+    /// Lays it. A second daemon of the same state directory changes nothing.
+    ///
+    /// # Errors
+    /// [`DaemonError`].
+    pub async fn lay(options: DaemonOptions) -> Result<Self, DaemonError> {
+        let signals = Signals::take()?;
+        let manager = ServiceManager::connect();
+        let clock: Arc<dyn Clock> = Arc::new(
+            SystemClock::new()
+                .map_err(|error| DaemonError::system("cannot read the clock", error))?,
+        );
+        let paths = &options.paths;
+        prepare_directories(paths)?;
+        let lock = StateLock::take(&paths.state).await?;
+        let choice = options.bundles;
+        let bundles = spawn_blocking(move || BundlePlace::find(choice));
+        // Begun before the first reading: a change during it is read as well.
+        let news = News::begin(&options.specs);
+        let first = specs::read(options.specs.clone(), options.load.clone()).await;
+        let name = node_name(&first);
+        let scrubber = Arc::new(Scrubber::new());
+        let opened = open_ledger(&options, &name, &clock, &scrubber, ledger::cadence(&first))?;
+        let ledger = opened.ledger;
+        let alerts = open_alerts(&ledger, &clock, &scrubber, &name)?;
+        if let Ok(loaded) = &first {
+            // Before the first entry: also what is found at the start is told.
+            alerts.set(loaded);
+        }
+        if let Some(reset) = &opened.reset {
+            alerts.outbox().tell_of_reset(reset);
+        }
+        let anchors = Anchors::new(
+            ledger.clone(),
+            Arc::clone(&clock),
+            Some(Arc::clone(alerts.outbox())),
+        );
+        let loop_thread = LoopThread::start()
+            .map_err(|error| DaemonError::system("cannot start the loop's thread", error))?;
+        Ok(Self {
+            signals,
+            manager,
+            clock,
+            scrubber,
+            lock,
+            bundles,
+            news,
+            first,
+            name,
+            ledger,
+            alerts,
+            anchors,
+            loop_thread,
+            options,
+        })
+    }
+
+    /// Has the scrubber learn each credential before a process has it.
+    pub fn credential_hook(&self) -> CredentialHook {
+        let scrubber = Arc::clone(&self.scrubber);
+        Arc::new(move |agent, name, value: &[u8]| {
+            scrubber.learn(&format!("{agent}/{name}"), value);
+        })
+    }
+}
+
+fn prepare_directories(paths: &Paths) -> Result<(), DaemonError> {
+    // Agents that run as another user pass through the state directory to their own.
+    for (path, mode) in [
+        (&paths.state, 0o711),
+        (&paths.runtime, 0o755),
+        (&paths.logs, 0o750),
+    ] {
+        use std::os::unix::fs::DirBuilderExt as _;
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(mode)
+            .create(path)
+            .map_err(|error| {
+                DaemonError::system(format!("cannot create {}", path.display()), error)
+            })?;
+    }
+    Ok(())
+}
+
+fn node_name(specs: &SpecsRead) -> String {
+    let declared = specs.as_ref().ok().and_then(|loaded| loaded.node.as_ref());
+    let declared = declared.and_then(|node| node.node.name.clone());
+    declared.unwrap_or_else(|| {
+        rustix::system::uname()
+            .nodename()
+            .to_string_lossy()
+            .into_owned()
+    })
+}
+
+fn open_ledger(
+    options: &DaemonOptions,
+    node: &str,
+    clock: &Arc<dyn Clock>,
+    scrubber: &Arc<Scrubber>,
+    cadence: Cadence,
+) -> Result<Opened<Ledger>, DaemonError> {
+    let path = options
+        .ledger
+        .clone()
+        .unwrap_or_else(|| options.paths.ledger());
+    let mut open = OpenOptions::new(node, Arc::clone(clock));
+    open.scrubber = Arc::clone(scrubber);
+    open.signing = Some(SigningOptions {
+        key: options.paths.ledger_key(),
+        cadence,
+    });
+    let opened = Ledger::open_or_reset(&path, open)
+        .map_err(|error| DaemonError::system(format!("cannot open {}", path.display()), error))?;
+    let resumed = opened.ledger.clone();
+    spawn_blocking(move || {
+        if let Err(error) = resumed.resume_dropping() {
+            tracing::warn!(error = %chain(&error), "bodies of entries are still to be dropped");
+        }
+    });
+    Ok(opened)
+}
+
+/// Nothing is sent yet: receivers are known from the specs.
+fn open_alerts(
+    ledger: &Ledger,
+    clock: &Arc<dyn Clock>,
+    scrubber: &Arc<Scrubber>,
+    node: &str,
+) -> Result<Alerts, DaemonError> {
+    let (clock, scrubber) = (Arc::clone(clock), Arc::clone(scrubber));
+    let outbox = Outbox::open(ledger.clone(), clock, scrubber, node.to_owned())
+        .map_err(|error| DaemonError::system("cannot read the alerts that wait", error))?;
+    let alerts = Alerts::new(Arc::new(outbox), Arc::new(alerts::Http));
+    alerts.begin();
+    Ok(alerts)
+}
