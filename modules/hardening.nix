@@ -4,7 +4,7 @@
 # are, moves profiles and, where it is allowed to, switches the system's generation. Under the
 # native runtime its agents are its children and inherit every restriction of this unit, and an
 # agent is any program. So there are two sets: what holds for both, and what holds where agents
-# are units of their own (`runtime = "systemd"`), each with its own `sandbox`.
+# are units of their own, each with its own `sandbox`.
 #
 # Every value is a default: systemd.services.osmoda.serviceConfig overrides it.
 { lib }:
@@ -53,7 +53,8 @@ let
     ProtectHome = "read-only";
     ProtectSystem = "strict";
     ReadWritePaths = writable;
-    # Probes and anchors speak IP; everything else is a Unix socket, or netlink of the resolver.
+    # Probes and anchors speak IP; everything else is a Unix socket (D-Bus among them), or netlink
+    # of the resolver.
     RestrictAddressFamilies = [ "AF_UNIX" "AF_INET" "AF_INET6" "AF_NETLINK" ];
     # Files of other users are read (credentials) and owned (state), probes run as the agent,
     # and /proc of other users' processes is looked at.

@@ -20,8 +20,8 @@ let
 
   specs = lib.mapAttrs (_: manifest: manifest.spec) cfg.declared.manifests;
 
-  # A stop ends the agents in reverse order of dependency, each with its own grace period: at
-  # worst one after the other.
+  # Under the native runtime a stop ends the agents in reverse order of dependency, each with its
+  # own grace period: at worst one after the other.
   graceful = lib.mapAttrsToList (_: agent: t.milliseconds agent.stop.gracePeriod) cfg.agents;
   stopSeconds = lib.max 300 (30 + lib.foldl' builtins.add 0 graceful / 1000);
 
@@ -36,7 +36,8 @@ let
 
   anchors = lib.filter (one: one ? directory) (cfg.declared.node.spec.ledger.anchors or [ ]);
   hardening = import ./hardening.nix { inherit lib; } {
-    agentsAreUnits = cfg.runtime == "systemd";
+    # On NixOS `auto` finds what systemd as runtime needs.
+    agentsAreUnits = cfg.runtime != "native";
     writable = [ "-/nix/var/nix/profiles" "-/nix/var/nix/gcroots" ] ++ map (one: "-${one.directory}") anchors;
   };
 
@@ -77,9 +78,10 @@ in
       default = "auto";
       example = "native";
       description = ''
-        What starts agents: `native` as children of the daemon, `systemd` as transient units, each
-        with a sandbox of its own; `auto` takes systemd where the daemon can. With `systemd` the
-        daemon itself is hardened further. A change counts from the next start of the service.
+        What starts agents: `systemd` as transient units in osmoda.slice, each with a sandbox and a
+        user of its own; `native` as children of the daemon; `auto` takes systemd where the daemon
+        can, which on NixOS it can. Without `native` the daemon itself is hardened further. A
+        change counts from the next start of the service.
       '';
     };
 
@@ -107,6 +109,8 @@ in
 
     system.preSwitchChecks.osmoda = hostCheck;
 
+    # Agents that are units are in it, whether or not the daemon runs. A stop of the slice, as when
+    # this module is removed, ends them all.
     systemd.slices.osmoda = {
       description = "AI agents and the daemon that keeps them alive";
       documentation = [ "man:osmoda(1)" ];
@@ -144,8 +148,8 @@ in
 
         # However the daemon ends, it comes back, and agents do not notice: only the daemon
         # itself is ever signalled, what it knows of them stays in /run/osmoda, and the next
-        # daemon adopts what it finds. Only `systemctl stop` ends its agents (native), each with
-        # its grace period, before the daemon ends.
+        # daemon adopts what it finds. `systemctl stop` leaves agents that are units running; under
+        # the native runtime it ends them, each with its grace period, before the daemon ends.
         Restart = "always";
         RestartSec = "100ms";
         KillMode = "process";
@@ -165,9 +169,9 @@ in
         LogsDirectory = "osmoda";
         LogsDirectoryMode = "0750";
 
-        # Each agent gets a cgroup of its own below this unit's, with the limits of its spec. The
-        # daemon lives in one called `daemon`, because a cgroup that hands controllers on may
-        # hold no process.
+        # Under the native runtime each agent gets a cgroup of its own below this unit's, with the
+        # limits of its spec. The daemon lives in one called `daemon`, because a cgroup that hands
+        # controllers on may hold no process.
         Slice = "osmoda.slice";
         Delegate = true;
         DelegateSubgroup = "daemon";

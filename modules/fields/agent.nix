@@ -66,8 +66,8 @@ in
     Directory to start in; otherwise the agent's own below the state directory.
   '';
   user = optional t.account "researcher" ''
-    User to run as. Otherwise: a dynamic user under the systemd runtime, the daemon's own, which
-    is root, under the native one.
+    User to run as. Otherwise: a dynamic user under the systemd runtime (without a sandbox: root),
+    the daemon's own, which is root, under the native one.
   '';
   group = optional t.account "agents" "Group to run as; otherwise the user's own.";
 
@@ -169,6 +169,7 @@ in
   };
 
   sandbox = field (t.word [ "Default" "Off" ]) "Default" "Off" ''
-    Hardening under the systemd runtime.
+    Confinement under the systemd runtime: no new privileges, a read-only system, a /tmp and a user
+    of its own. The native runtime has none; `osmoda status` says so of an agent that asks for it.
   '';
 }

@@ -68,14 +68,27 @@ in
           "NoNewPrivileges" "RestrictNamespaces" "MemoryDenyWriteExecute" "PrivateDevices" "ProtectClock"
           "PrivateTmp" "ProtectHome" "ProtectSystem" "ProtectControlGroups" "CapabilityBoundingSet"
         ]
-      ) unit.serviceConfig);
+      ) (machine { runtime = "native"; }).systemd.services.osmoda.serviceConfig);
   "alone it may write little" =
     is [ "strict" [ "-/nix/var/nix/profiles" "-/nix/var/nix/gcroots" "-/mnt/anchor" ] true ] (
       let
-        alone = (machine { runtime = "systemd"; ledger.anchors = [ { directory = "/mnt/anchor"; } ]; }).systemd.services.osmoda.serviceConfig;
+        alone = (machine { ledger.anchors = [ { directory = "/mnt/anchor"; } ]; }).systemd.services.osmoda.serviceConfig;
       in
       [ alone.ProtectSystem alone.ReadWritePaths alone.NoNewPrivileges ]
     );
+  "agents are units unless the machine asks for children" =
+    is { auto = true; native = null; systemd = true; } (
+      lib.genAttrs [ "auto" "native" "systemd" ] (
+        runtime: (machine { inherit runtime; }).systemd.services.osmoda.serviceConfig.NoNewPrivileges or null
+      )
+    );
+  "the daemon is told which runtime" = is [ "auto" "native" ] [
+    unit.environment.OSMODA_RUNTIME
+    (machine { runtime = "native"; }).systemd.services.osmoda.environment.OSMODA_RUNTIME
+  ];
+  "the slice of daemon and agents is the machine's, so that its removal ends them" = is [ "osmoda" ] (
+    lib.attrNames config.systemd.slices
+  );
   "a restriction can be lifted" = is false (
     (lib.evalModules {
       modules = [
