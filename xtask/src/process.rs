@@ -133,6 +133,15 @@ pub fn reap(pids: &BTreeSet<u32>) {
     }
 }
 
+/// Takes the exit status of killed processes that fell to this one, waiting for the death of
+/// each: a zombie that nobody takes would still have its number.
+pub fn reap_killed(pids: impl IntoIterator<Item = u32>) {
+    for pid in pids.into_iter().filter_map(to_pid) {
+        // Not our child: its parent reaps it.
+        let _ = waitpid(Some(pid), WaitOptions::empty());
+    }
+}
+
 fn to_pid(pid: u32) -> Option<Pid> {
     i32::try_from(pid).ok().and_then(Pid::from_raw)
 }

@@ -26,6 +26,8 @@ const SEQUENCE: &[&[&str]] = &[
     &["cli"],
     &["rollback"],
     &["scale"],
+    &["start"],
+    &["systemd"],
 ];
 
 /// A benchmark and its settings, as somebody would type them.

@@ -3,7 +3,7 @@
 //! Each benchmark is a module: [`restart`] is the one with other supervisors, [`ledger`] the one
 //! with the bare disk and the bare hash, [`rollback`] the one with nix-env; [`hang`] measures the
 //! stop of a silent agent, [`idle`] what the daemon costs while nothing fails, [`cli`] how
-//! long answers take, and [`scale`] what an event costs among many agents. Machines drift, so contenders take turns and ratios count, and every result
+//! long answers take, [`start`] how soon a daemon is at work, and [`scale`] what an event costs among many agents. Machines drift, so contenders take turns and ratios count, and every result
 //! says its settings and versions. [`goal`] holds what was measured against the design's targets;
 //! [`all`] runs everything, but for [`soak`], which takes its time.
 
@@ -21,6 +21,7 @@ mod restart;
 mod rollback;
 mod scale;
 mod soak;
+mod start;
 mod stats;
 
 use clap::Subcommand;
@@ -54,6 +55,10 @@ enum Benchmark {
     Idle(idle::Args),
     /// What an event costs among few agents and among many.
     Scale(scale::Args),
+    /// From the exec of the daemon to its first agent: on a new machine, and on a long ledger.
+    Start(start::Args),
+    /// osmoda's systemd runtime beside systemd's own RestartSec=0, under the same manager.
+    Systemd(restart::SystemdArgs),
     /// Hundreds of agents, a fault every second, for 15 minutes: nothing may grow.
     Soak(soak::Args),
 }
@@ -79,6 +84,8 @@ impl Benchmark {
             Self::Cli(args) => cli::run(args, common),
             Self::Idle(args) => idle::run(args, common),
             Self::Scale(args) => scale::run(args, common),
+            Self::Start(args) => start::run(args, common),
+            Self::Systemd(args) => restart::run_under_systemd(args, common),
             // It has a verdict of its own, and no number among the targets.
             Self::Soak(args) => soak::run(args, common).map(|()| Vec::new()),
         }

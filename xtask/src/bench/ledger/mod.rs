@@ -4,10 +4,8 @@
 //! verification in turns with hashing as many such entries in memory; opening, appending and
 //! proving on a large ledger beside the same on an empty one. The program that does this is an
 //! example of the ledger's own crate (reconciler/ledger/examples/ledger-bench.rs), since only
-//! that may use it; here it is built, run, and its samples become a table ([`report`]). Daemons
-//! are started without a ledger and on the large one ([`begin`]).
+//! that may use it; here it is built, run, and its samples become a table ([`report`]).
 
-mod begin;
 mod report;
 
 use std::{
@@ -25,8 +23,7 @@ use super::{
     machine::{self, Machine},
     output,
 };
-use crate::{process, project};
-use begin::Begin;
+use crate::project;
 use report::Report;
 
 /// Arguments.
@@ -93,14 +90,6 @@ pub struct Start {
     pub peak_kib: u64,
 }
 
-/// From the exec of a daemon to the first act of its first agent.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct FirstAgent {
-    pub without_ledger_ns: Vec<u64>,
-    pub on_large_ns: Vec<u64>,
-}
-
 /// Measures, prints, and writes target/bench/ledger.{json,md,svg}.
 ///
 /// # Errors
@@ -110,10 +99,6 @@ pub fn run(args: &Args, common: &Common) -> anyhow::Result<Vec<Goal>> {
     // What a run that was interrupted has left would be measured instead.
     let _ = fs::remove_dir_all(&ground);
     fs::create_dir_all(&ground).with_context(|| format!("creating {}", ground.display()))?;
-    process::adopt_orphans()?;
-    process::end_descendants_on_signal()?;
-    let agent = build::c_program("agent", &output::directory())?;
-    let osmoda = common.osmoda()?;
     let machine = Machine::look();
     println!("{}", machine.describe());
     let bench = Bench {
@@ -125,25 +110,13 @@ pub fn run(args: &Args, common: &Common) -> anyhow::Result<Vec<Goal>> {
         None => ground.join("large.db"),
     };
     if !large.exists() {
-        println!("making {} entries ...", args.settings.entries);
-        bench.ask::<serde_json::Value>("generate", &large, args.settings.entries)?;
+        generate(&bench.program, &large, args.settings.entries)?;
     }
-    let begin = Begin {
-        osmoda: &osmoda,
-        agent: &agent,
-        ground: ground.join("begin"),
-        rounds: args.settings.rounds,
-    };
-    let start: Start = bench.ask("start", &large, args.settings.rounds.into())?;
     let report = Report {
         file_system: machine::file_system(&large),
         machine,
         settings: args.settings.clone(),
-        first_agent: FirstAgent {
-            without_ledger_ns: begin.without_a_ledger()?,
-            on_large_ns: begin.on(&large, start.entries)?,
-        },
-        start,
+        start: bench.ask("start", &large, args.settings.rounds.into())?,
         verify: bench.ask("verify", &large, args.settings.rounds.into())?,
         append: bench.ask("append", &large, args.settings.seconds.into())?,
         append_to_empty: bench.ask(
@@ -171,10 +144,28 @@ impl Bench {
         number: u64,
     ) -> anyhow::Result<T> {
         println!("{what} {} ({:?}) ...", ledger.display(), self.settings);
-        let mut command = Command::new(&self.program);
-        command.arg(what).arg(ledger).arg(number.to_string());
-        let printed = project::output(&mut command)?;
-        let last = printed.lines().last().unwrap_or_default();
-        serde_json::from_str(last).with_context(|| format!("reading what {what} has printed"))
+        ask(&self.program, what, ledger, number)
     }
+}
+
+/// Makes a ledger of so many entries, with its key beside it.
+///
+/// # Errors
+/// The disk is full, or `ledger-bench` is another one.
+pub fn generate(program: &Path, ledger: &Path, entries: u64) -> anyhow::Result<()> {
+    println!("making {entries} entries ...");
+    ask::<serde_json::Value>(program, "generate", ledger, entries).map(drop)
+}
+
+fn ask<T: DeserializeOwned>(
+    program: &Path,
+    what: &str,
+    ledger: &Path,
+    number: u64,
+) -> anyhow::Result<T> {
+    let mut command = Command::new(program);
+    command.arg(what).arg(ledger).arg(number.to_string());
+    let printed = project::output(&mut command)?;
+    let last = printed.lines().last().unwrap_or_default();
+    serde_json::from_str(last).with_context(|| format!("reading what {what} has printed"))
 }

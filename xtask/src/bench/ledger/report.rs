@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
-use super::{Append, FirstAgent, Settings, Start, Verify};
+use super::{Append, Settings, Start, Verify};
 use crate::bench::{
     goal::{Bound, Goal},
     machine::Machine,
@@ -21,7 +21,6 @@ pub struct Report {
     pub file_system: String,
     pub verify: Verify,
     pub start: Start,
-    pub first_agent: FirstAgent,
     /// On the large ledger.
     pub append: Append,
     pub append_to_empty: Append,
@@ -70,19 +69,12 @@ impl Report {
         large("verify, most memory, MiB", Some(peak), 1);
         large("open for writing, ms", middle_ms(&self.start.open_ns), 3);
         large("prove an entry, ms", middle_ms(&self.start.prove_ns), 3);
-        let first = &self.first_agent;
-        row(
-            "exec of the daemon to its first agent, ms",
-            fixed(middle_ms(&first.without_ledger_ns), 3),
-            fixed(middle_ms(&first.on_large_ns), 3),
-        );
         let large = &self.append;
         let _ = writeln!(
             text,
             "\n- A commit is 3 entries, {} bytes; entries to verify have {} bytes on average.\n\
-             - {} s of appending each way, {} rounds of verifying, opening and starting; medians. \
-             Ratios are of speeds: 1 is as fast. A daemon whose ledger is empty has to make it, and \
-             its key.\n- Machine: {}; ledgers on {}.",
+             - {} s of appending each way, {} rounds of verifying and opening; medians. \
+             Ratios are of speeds: 1 is as fast.\n- Machine: {}; ledgers on {}.",
             large.bytes_per_commit,
             self.verify.bytes_per_entry,
             self.settings.seconds,
@@ -104,10 +96,8 @@ impl Report {
         ratio(median(&self.verify.hash_ns), median(&self.verify.verify_ns))
     }
 
-    /// P7 and P11, on the large ledger where there is a choice.
+    /// P7, on the large ledger where there is a choice.
     pub fn goals(&self) -> Vec<Goal> {
-        let first = &self.first_agent;
-        let entries = as_float(self.start.entries) / 1e6;
         let verify = |what, bound, unit, value| Goal::new("P7", what, bound, unit, value);
         vec![
             verify(
@@ -133,20 +123,6 @@ impl Report {
                 Bound::AtLeast(0.4),
                 "x",
                 self.to_hashing(),
-            ),
-            Goal::new(
-                "P11",
-                "exec to first agent, without a ledger",
-                Bound::AtMost(50.0),
-                "ms",
-                middle_ms(&first.without_ledger_ns),
-            ),
-            Goal::new(
-                "P11",
-                format!("exec to first agent, with {entries:.1} million entries"),
-                Bound::AtMost(50.0),
-                "ms",
-                middle_ms(&first.on_large_ns),
             ),
         ]
     }
@@ -226,10 +202,6 @@ mod tests {
                 prove_ns: vec![300_000],
                 peak_kib: 6000,
             },
-            first_agent: FirstAgent {
-                without_ledger_ns: vec![30_000_000],
-                on_large_ns: vec![20_000_000],
-            },
             append: append(100_000, 100_000, 1),
             append_to_empty: append(100_000, 200_000, 1),
         };
@@ -240,12 +212,11 @@ mod tests {
             "| verify, x hashing in memory | - | 0.50 |",
             "| verify, processor time of an entry, µs | - | 1.50 |",
             "| open for writing, ms | - | 8.000 |",
-            "| exec of the daemon to its first agent, ms | 30.000 | 20.000 |",
         ] {
             assert!(text.contains(line), "{line} in {text}");
         }
         let goals = report.goals().into_iter().map(|goal| goal.measured);
-        let measured = [1.0, 0.01, 1.25, 0.5, 30.0, 20.0].map(Some);
+        let measured = [1.0, 0.01, 1.25, 0.5].map(Some);
         assert_eq!(goals.collect::<Vec<_>>()[2..], measured[2..]);
     }
 }

@@ -130,6 +130,8 @@ impl<'a> Fleet<'a> {
         for life in &old {
             process::kill(life.pid, Signal::KILL);
         }
+        // Those that were put into the background by a script are this process' children.
+        process::reap_killed(old.iter().map(|life| life.pid));
         let start = Instant::now();
         let mut missing: BTreeSet<usize> = (0..old.len()).collect();
         while !missing.is_empty() {

@@ -156,6 +156,23 @@ pub fn all(entrants: &mut [Entrant], ground: &Ground, settings: &Settings) {
     });
 }
 
+/// Only kills of one settled agent, and of many at once.
+pub fn kills(entrants: &mut [Entrant], ground: &Ground, settings: &Settings) {
+    announce(Part::Settled, 1);
+    let sink = |measures: &mut Measures, sample| measures.settled_ns.push(sample);
+    turns(entrants, ground, Part::Settled, 1, settings.kills, sink);
+    announce(Part::Burst, settings.burst);
+    let sink = |measures: &mut Measures, sample| measures.burst_ns.push(sample);
+    turns(
+        entrants,
+        ground,
+        Part::Burst,
+        settings.burst,
+        BURST_ROUNDS,
+        sink,
+    );
+}
+
 fn announce(part: Part, agents: usize) {
     println!("{} ({agents}) ...", part.name());
 }

@@ -10,8 +10,9 @@ mod fleet;
 mod measure;
 pub(super) mod records;
 mod report;
+mod under_systemd;
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::collections::BTreeMap;
 
 use anyhow::bail;
 
@@ -22,9 +23,11 @@ use super::{
     output,
 };
 use crate::{process, project};
-use contenders::Role;
+use contenders::{Contender, Role};
 use measure::{Entrant, Ground, Measures};
 use report::{Report, Row};
+
+pub use under_systemd::{SystemdArgs, run as run_under_systemd};
 
 /// Arguments.
 #[derive(clap::Args)]
@@ -70,7 +73,7 @@ pub fn run(args: &Args, common: &Common) -> anyhow::Result<Vec<Goal>> {
     let machine = Machine::look();
     println!("{}", machine.describe());
 
-    let mut entrants = enter(args, floor, osmoda);
+    let mut entrants = enter(contenders::all(floor, osmoda), &args.only);
     measure::all(&mut entrants, &ground, &args.settings);
     let left = process::descendants(std::process::id());
     process::end_descendants(std::process::id());
@@ -88,22 +91,18 @@ pub fn run(args: &Args, common: &Common) -> anyhow::Result<Vec<Goal>> {
     if !left.is_empty() {
         bail!("contenders left processes {left:?} behind");
     }
-    for row in report.rows.iter().filter(|row| row.role != Role::Peer) {
-        if let Some((part, reason)) = row.failures.first_key_value() {
-            bail!("{}, {}: {reason}", row.name, part.name());
-        }
-    }
+    report.demand_whole()?;
     Ok(goals)
 }
 
 /// Who takes part, with what is here and what is not.
-fn enter(args: &Args, floor: PathBuf, osmoda: PathBuf) -> Vec<Entrant> {
+fn enter(contenders: Vec<Box<dyn Contender>>, only: &[String]) -> Vec<Entrant> {
     let asked_for = |name: &str| {
-        let mut prefixes = args.only.iter();
-        args.only.is_empty() || prefixes.any(|prefix| name.starts_with(prefix.as_str()))
+        let mut prefixes = only.iter();
+        only.is_empty() || prefixes.any(|prefix| name.starts_with(prefix.as_str()))
     };
     let mut entrants = Vec::new();
-    for contender in contenders::all(floor, osmoda) {
+    for contender in contenders {
         if contender.role() != Role::Floor && !asked_for(&contender.name()) {
             continue;
         }

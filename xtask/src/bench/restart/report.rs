@@ -106,6 +106,26 @@ impl Report {
         Some(median(samples(&row.measures))? / best)
     }
 
+    /// osmoda's median of one settled agent against that of the fastest peer.
+    pub fn settled_to_best_peer(&self) -> Option<f64> {
+        let own = self.rows.iter().find(|row| row.role == Role::Osmoda)?;
+        self.to_best_peer(own, SETTLED)
+    }
+
+    /// Whether osmoda and the floor did all that they were measured for. What a peer did not do
+    /// is in the table.
+    ///
+    /// # Errors
+    /// One of them did not.
+    pub fn demand_whole(&self) -> anyhow::Result<()> {
+        for row in self.rows.iter().filter(|row| row.role != Role::Peer) {
+            if let Some((part, reason)) = row.failures.first_key_value() {
+                anyhow::bail!("{}, {}: {reason}", row.name, part.name());
+            }
+        }
+        Ok(())
+    }
+
     /// P1 to P4.
     pub fn goals(&self) -> Vec<Goal> {
         let Some(own) = self.rows.iter().find(|row| row.role == Role::Osmoda) else {
@@ -168,15 +188,47 @@ impl Report {
             let _ = writeln!(text, "{}", self.table_line(row));
         }
         text.push('\n');
+        self.end(&mut text);
+        text
+    }
+
+    /// What stands below a table.
+    fn end(&self, text: &mut String) {
         for row in self.ranking() {
             text.push_str(&explain(row));
         }
+        // Writing to a String cannot fail.
         let _ = writeln!(
             text,
             "- Machine: {}; state on {}.",
             self.machine.describe(),
             self.file_system
         );
+    }
+
+    /// A table of kills alone.
+    pub fn short_markdown(&self) -> String {
+        let mut text = format!(
+            "| | median ms | p99 ms | x floor | x best peer | {} at once, ms | x floor |\n\
+             |---|--:|--:|--:|--:|--:|--:|\n",
+            self.settings.burst
+        );
+        for row in self.ranking() {
+            let measures = &row.measures;
+            let cells = [
+                row.name.clone(),
+                milliseconds(median(SETTLED(measures))),
+                milliseconds(p99(SETTLED(measures))),
+                ratio(self.to_floor(row, SETTLED)),
+                ratio(self.to_best_peer(row, SETTLED)),
+                milliseconds(median(BURST(measures))),
+                ratio(self.to_floor(row, BURST)),
+            ];
+            // Writing to a String cannot fail.
+            let _ = writeln!(text, "| {} |", cells.join(" | "));
+        }
+        text.push('\n');
+        self.end(&mut text);
         text
     }
 

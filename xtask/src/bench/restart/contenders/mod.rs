@@ -17,6 +17,7 @@ mod s6;
 mod service_directory;
 mod supervisor;
 mod systemd;
+mod units;
 
 use std::{
     path::{Path, PathBuf},
@@ -102,7 +103,10 @@ pub struct Job {
 pub fn all(floor: PathBuf, osmoda: PathBuf) -> Vec<Box<dyn Contender>> {
     let mut all: Vec<Box<dyn Contender>> = vec![
         Box::new(floor::Floor { program: floor }),
-        Box::new(osmoda::Osmoda { program: osmoda }),
+        Box::new(osmoda::Osmoda {
+            program: osmoda,
+            runtime: osmoda::Runtime::Native,
+        }),
     ];
     for script in [Script::None, Script::Shell] {
         all.push(Box::new(daemontools::Daemontools { script }));
@@ -122,6 +126,18 @@ pub fn all(floor: PathBuf, osmoda: PathBuf) -> Vec<Box<dyn Contender>> {
     ];
     all.extend(others);
     all
+}
+
+/// Those of a comparison under one systemd, which has to be the one that was booted here.
+pub fn under_systemd(floor: PathBuf, osmoda: PathBuf) -> Vec<Box<dyn Contender>> {
+    vec![
+        Box::new(floor::Floor { program: floor }),
+        Box::new(units::Units { restart_sec: "0" }),
+        Box::new(osmoda::Osmoda {
+            program: osmoda,
+            runtime: osmoda::Runtime::Systemd,
+        }),
+    ]
 }
 
 /// The version of a Debian package, which is installed first if that is possible.

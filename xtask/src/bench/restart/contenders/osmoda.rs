@@ -1,4 +1,4 @@
-//! osmoda itself: `osmoda run`, native runtime, durable ledger, and its ledger checked after.
+//! osmoda itself: `osmoda run`, durable ledger, and its ledger checked after.
 
 use std::{fmt::Write, path::PathBuf, process::Command};
 
@@ -9,6 +9,24 @@ use crate::{bench::output, project};
 
 pub struct Osmoda {
     pub program: PathBuf,
+    pub runtime: Runtime,
+}
+
+/// Who starts the agents.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Runtime {
+    Native,
+    /// The systemd that this machine, or these namespaces, were booted with.
+    Systemd,
+}
+
+impl Runtime {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Native => "native",
+            Self::Systemd => "systemd",
+        }
+    }
 }
 
 impl Osmoda {
@@ -25,7 +43,10 @@ impl Osmoda {
 
 impl Contender for Osmoda {
     fn name(&self) -> String {
-        "osmoda".to_owned()
+        match self.runtime {
+            Runtime::Native => "osmoda".to_owned(),
+            Runtime::Systemd => "osmoda, systemd runtime".to_owned(),
+        }
     }
 
     fn version(&self) -> anyhow::Result<String> {
@@ -33,8 +54,14 @@ impl Contender for Osmoda {
     }
 
     fn settings(&self) -> String {
-        "native runtime, ledger durable; restart.backoff.resetAfter 500ms, maxRestarts 1000"
-            .to_owned()
+        let sandbox = match self.runtime {
+            Runtime::Native => "",
+            Runtime::Systemd => ", sandbox Off",
+        };
+        format!(
+            "{} runtime, ledger durable; restart.backoff.resetAfter 500ms, maxRestarts 1000{sandbox}",
+            self.runtime.word()
+        )
     }
 
     fn role(&self) -> Role {
@@ -43,9 +70,12 @@ impl Contender for Osmoda {
 
     fn prepare(&self, job: &Job) -> anyhow::Result<Command> {
         let specs = job.directory.join("agents.yaml");
-        project::write_file(&specs, manifests(job))?;
+        project::write_file(&specs, manifests(job, self.runtime))?;
         let mut command = self.command(job);
-        command.arg("run").arg(specs).args(["--runtime", "native"]);
+        command
+            .arg("run")
+            .arg(specs)
+            .args(["--runtime", self.runtime.word()]);
         Ok(command)
     }
 
@@ -84,7 +114,12 @@ fn intended_starts(export: &str) -> anyhow::Result<usize> {
 }
 
 /// One manifest for each agent, in one file.
-fn manifests(job: &Job) -> String {
+fn manifests(job: &Job, runtime: Runtime) -> String {
+    // A unit that is written by hand has none either.
+    let sandbox = match runtime {
+        Runtime::Native => "",
+        Runtime::Systemd => "  sandbox: Off\n",
+    };
     let mut text = String::new();
     for index in 0..job.count {
         // Writing to a String cannot fail.
@@ -96,7 +131,7 @@ fn manifests(job: &Job) -> String {
              metadata: {{name: agent-{index}}}\n\
              spec:\n  \
              command: [{:?}, {:?}, \"{index}\"]\n  \
-             restart: {{backoff: {{resetAfter: 500ms}}, maxRestarts: 1000}}\n",
+             restart: {{backoff: {{resetAfter: 500ms}}, maxRestarts: 1000}}\n{sandbox}",
             job.agent.display().to_string(),
             job.socket_name,
         );
@@ -133,7 +168,7 @@ mod tests {
             socket_name: "socket".to_owned(),
             count: 2,
         };
-        let text = manifests(&job);
+        let text = manifests(&job, Runtime::Native);
         assert_eq!(text.matches("kind: Agent\n").count(), 2);
         assert!(
             text.contains(r#"command: ["/bench/agent", "socket", "1"]"#),

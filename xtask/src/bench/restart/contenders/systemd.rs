@@ -28,12 +28,7 @@ impl Contender for Systemd {
     fn version(&self) -> anyhow::Result<String> {
         ensure!(Path::new(PROGRAM).exists(), "systemd is not installed");
         ensure!(rustix::process::geteuid().is_root(), "namespaces need root");
-        let said = project::output(Command::new(PROGRAM).arg("--version"))?;
-        let version = said
-            .split_whitespace()
-            .nth(1)
-            .unwrap_or("of unknown version");
-        Ok(version.to_owned())
+        version(Path::new(PROGRAM))
     }
 
     fn settings(&self) -> String {
@@ -47,13 +42,7 @@ impl Contender for Systemd {
     fn prepare(&self, job: &Job) -> anyhow::Result<Command> {
         let units = job.directory.join("units");
         for index in 0..job.count {
-            let text = format!(
-                "[Unit]\nDefaultDependencies=no\nStartLimitIntervalSec=0\n[Service]\n\
-                 ExecStart={} {} {index}\nRestart=always\nRestartSec={}\n",
-                job.agent.display(),
-                job.socket_name,
-                self.restart_sec
-            );
+            let text = unit(job, index, self.restart_sec);
             add(&units, &format!("agent-{index}.service"), &text)?;
         }
         boot(job)
@@ -63,6 +52,26 @@ impl Contender for Systemd {
         end(supervisor);
         Ok(())
     }
+}
+
+/// Version of a program of systemd.
+///
+/// # Errors
+/// It cannot be run.
+pub fn version(program: &Path) -> anyhow::Result<String> {
+    let said = project::output(Command::new(program).arg("--version"))?;
+    let version = said.split_whitespace().nth(1);
+    Ok(version.unwrap_or("of unknown version").to_owned())
+}
+
+/// The unit of one agent: restarted for ever, and nothing else.
+pub fn unit(job: &Job, index: usize, restart_sec: &str) -> String {
+    format!(
+        "[Unit]\nDefaultDependencies=no\nStartLimitIntervalSec=0\n[Service]\n\
+         ExecStart={} {} {index}\nRestart=always\nRestartSec={restart_sec}\n",
+        job.agent.display(),
+        job.socket_name
+    )
 }
 
 /// Writes a unit, and has the target want it.

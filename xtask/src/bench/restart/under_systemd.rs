@@ -1,0 +1,120 @@
+//! `cargo xtask bench systemd`: osmoda's systemd runtime beside systemd's own RestartSec=0, under
+//! the same manager.
+//!
+//! Where the machine was booted with systemd, that is the manager; elsewhere
+//! checks/systemd/namespace.sh boots one in namespaces, and this program measures in there.
+
+use std::{path::Path, process::Command};
+
+use anyhow::{Context as _, bail, ensure};
+
+use super::{
+    Settings, contenders,
+    measure::{self, Ground},
+    report::{Report, Row},
+};
+use crate::{
+    bench::{
+        build::{self, Common},
+        goal::{Bound, Goal},
+        machine::{self, Machine},
+        output,
+    },
+    process, project,
+};
+
+/// What exists where systemd is process 1 (sd_booted(3)).
+const BOOTED: &str = "/run/systemd/system";
+
+/// Boots one, and runs a command under it.
+const NAMESPACE: &str = "checks/systemd/namespace.sh";
+
+/// P12: how many times as long as systemd itself osmoda may take.
+const TIMES_SYSTEMD: f64 = 1.5;
+
+/// Arguments.
+#[derive(clap::Args)]
+pub struct SystemdArgs {
+    /// Kills of one agent in a batch; batches repeat until the medians are steady.
+    #[arg(long, default_value_t = 12)]
+    kills: usize,
+    /// How many agents are killed at once.
+    #[arg(long, default_value_t = 50)]
+    burst: usize,
+}
+
+/// Measures and writes target/bench/systemd.{json,md,svg}.
+///
+/// # Errors
+/// There is no systemd to be had, or a contender did not do what it was measured for.
+pub fn run(args: &SystemdArgs, common: &Common) -> anyhow::Result<Vec<Goal>> {
+    let osmoda = common.osmoda()?;
+    if !Path::new(BOOTED).is_dir() {
+        return boot_and_run(args, common, &osmoda);
+    }
+    let place = output::Ground::new("systemd")?;
+    let ground = Ground {
+        agent: build::c_program("agent", &output::directory())?,
+        directory: place.path().to_owned(),
+    };
+    let floor = build::c_program("floor", &output::directory())?;
+    let machine = Machine::look();
+    println!("{}", machine.describe());
+    let settings = Settings {
+        kills: args.kills,
+        burst: args.burst,
+        flood: 0,
+        many: 0,
+    };
+    let mut entrants = super::enter(contenders::under_systemd(floor, osmoda), &[]);
+    measure::kills(&mut entrants, &ground, &settings);
+    process::end_descendants(std::process::id());
+    let report = Report {
+        file_system: machine::file_system(&ground.directory),
+        machine,
+        settings,
+        rows: entrants.into_iter().map(Row::from).collect(),
+    };
+    let goals = vec![Goal::new(
+        "P12",
+        GOAL,
+        Bound::Below(TIMES_SYSTEMD),
+        "x",
+        report.settled_to_best_peer(),
+    )];
+    output::publish("systemd", &report, &report.short_markdown(), &goals, common)?;
+    report.demand_whole()?;
+    Ok(goals)
+}
+
+/// What P12 says.
+const GOAL: &str = "crash to restart under systemd, against its own RestartSec=0";
+
+/// The same in namespaces. The goal is read back from what was written there.
+fn boot_and_run(args: &SystemdArgs, common: &Common, osmoda: &Path) -> anyhow::Result<Vec<Goal>> {
+    let file = output::directory().join("systemd.json");
+    // What an earlier run has left would be believed.
+    let _ = std::fs::remove_file(&file);
+    let mut command = Command::new(project::root().join(NAMESPACE));
+    command
+        .arg(std::env::current_exe().context("looking for this program")?)
+        .args(["bench", "systemd", "--kills", &args.kills.to_string()])
+        .args(["--burst", &args.burst.to_string(), "--osmoda"])
+        .arg(osmoda)
+        .current_dir(project::root());
+    if common.update_docs {
+        command.arg("--update-docs");
+    }
+    let status = command.status().context("running namespace.sh")?;
+    match status.code() {
+        Some(0) => {}
+        Some(77) => bail!("no systemd can be booted in namespaces here"),
+        _ => bail!("{NAMESPACE}: {status}"),
+    }
+    let text = std::fs::read_to_string(&file).context("the run in namespaces left no result")?;
+    let result: serde_json::Value = serde_json::from_str(&text).context("reading its result")?;
+    let measured = result["goals"][0]["measured"].as_f64();
+    ensure!(measured.is_some(), "the run in namespaces measured nothing");
+    let bound = Bound::Below(TIMES_SYSTEMD);
+    Ok(vec![Goal::new("P12", GOAL, bound, "x", measured)])
+}
