@@ -2,8 +2,8 @@
 # Installs osmoda in the Debian guest as its service file tells people to, with the scenario's
 # agents, and starts it. Runs in the scenario's folder in the guest, from its debian.sh.
 #
-# RUNTIME is what starts agents, where the scenario is about one of them; `cargo xtask vm
-# --runtime` leaves a file of that name, which goes before.
+# RUNTIME is what starts agents, native if the scenario does not say; `cargo xtask vm --runtime`
+# leaves a file of that name, which goes before.
 set -eu
 
 install -m 755 osmoda /usr/local/bin/
@@ -11,7 +11,7 @@ install -m 644 osmoda.service /etc/systemd/system/
 mkdir -p /etc/osmoda
 cp -r agents /etc/osmoda/agents
 
-runtime="${RUNTIME:-auto}"
+runtime="${RUNTIME:-native}"
 if [ -s runtime ]; then
     runtime="$(cat runtime)"
 fi

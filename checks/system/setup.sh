@@ -4,7 +4,7 @@
 set -eu
 
 install -m 755 osmoda /usr/local/bin/
-runtime=auto
+runtime=native
 if [ -s runtime ]; then
     runtime="$(cat runtime)"
 fi
