@@ -1,10 +1,12 @@
 # osmoda as a service of the machine: it heals its agents, survives its own death without their
-# noticing, becomes a newer osmoda while they run, and takes a reboot for what it is.
+# noticing, becomes a newer osmoda while they run, and takes a reboot for what it is. A ledger that
+# was tampered with is set aside. Once removed, nothing of it is left.
 #
 # The machine has two agents, `gateway` and, depending on it, `worker`; both run until stopped; and
-# `deploy upgraded`, which brings another build of osmoda.
+# `deploy upgraded`, which brings another build of osmoda, and `deploy removed`, which removes it.
 
 AGENTS = ["gateway", "worker"]
+LEDGER = "/var/lib/osmoda/ledger.db"
 
 
 def program_of_daemon():
@@ -92,3 +94,29 @@ with subtest("the ledger tells all of this and verifies"):
     # The daemon that was killed could not say that it stops; the one that made room for its
     # successor could, and so could the one that was shut down.
     assert sum(entry["kind"] == "NodeStopped" for entry in told) == 2
+
+with subtest("a ledger that was tampered with is set aside, and agents are supervised"):
+    machine.succeed(
+        "systemctl stop osmoda.service",
+        # All of it in one file, in which something is changed.
+        "osmoda ledger backup /root/whole.db",
+        f"rm {LEDGER}-*; cp /root/whole.db {LEDGER}",
+        f"LC_ALL=C sed --in-place s/NodeStarted/NodeSt4rted/ {LEDGER}",
+    )
+    machine.fail("osmoda ledger verify")
+    machine.succeed("systemctl start osmoda.service")
+    demand_one_copy_each(AGENTS)
+    demand_whole_ledger()
+    first = entries()[0]
+    assert first["kind"] == "LogReset", first
+    damaged = machine.execute(f"osmoda ledger verify {first['body']['movedTo']}")
+    assert damaged[0] == 1 and "FAILED" in damaged[1], damaged
+    kill_and_wait("worker")
+
+with subtest("once removed, nothing is left: no unit, no process, no cgroup"):
+    machine.succeed("deploy removed >&2")
+    machine.wait_until_fails("grep -lsz '^OSMODA_AGENT=' /proc/[0-9]*/environ")
+    assert machine.succeed("systemctl list-units --all --plain --no-legend 'osmoda*'") == ""
+    assert machine.succeed("find /sys/fs/cgroup -name '*osmoda*'") == ""
+    assert machine.succeed("ps -e -o comm=").splitlines().count("osmoda") == 0
+    assert machine.succeed("systemctl list-units --failed --plain --no-legend") == ""
