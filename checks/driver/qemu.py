@@ -22,6 +22,10 @@ with several emulated processors qemu 7.2 now and then executes a stale breakpoi
 TRANSLATION_CACHE_MIB = 256
 """Memory for emulated code, in MiB: enough that a boot never has to translate twice."""
 
+CONSOLE_BUFFER_BYTES = 16 << 20
+"""What qemu may write to the console before anybody reads it. What does not fit, qemu drops in
+silence (hw/char/virtio-console.c), and on a busy machine the reader may be late."""
+
 KERNEL_OPTIONS = [
     # The NVMe driver and ext4 are built into Debian's cloud kernel: no initrd is needed.
     "root=/dev/nvme0n1",
@@ -86,11 +90,21 @@ class Hardware:
         ]
 
 
+def widen(console: socket.socket) -> None:
+    """Makes room in qemu's end of the console: as much as root may have, or anybody."""
+    so_sndbufforce = 32  # asm-generic/socket.h; Python has no name for it
+    try:
+        console.setsockopt(socket.SOL_SOCKET, so_sndbufforce, CONSOLE_BUFFER_BYTES)
+    except PermissionError:
+        console.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, CONSOLE_BUFFER_BYTES)
+
+
 class Computer:
     """One run of the emulated computer, from power on to power off."""
 
     def __init__(self, hardware: Hardware, on_serial_line: Callable[[str], None]) -> None:
         self.console, theirs = socket.socketpair()
+        widen(theirs)
         with theirs:
             self._process = subprocess.Popen(
                 hardware.command(theirs.fileno()),
