@@ -33,6 +33,10 @@ if [ "${1-}" = --inside ]; then
     # What is set for good is set for these namespaces.
     mount -t overlay -o lowerdir=/etc,upperdir=/run/etc/upper,workdir=/run/etc/work overlay /etc
 
+    # As systemd has it where it booted itself: what its children mount for a service (credentials)
+    # reaches that service.
+    mount --make-rshared /
+
     # Nothing of the host's own units: they would set its clock, its devices and its sysctls.
     units=/run/systemd/system
     mkdir -p "$units" /run/systemd/journald.conf.d

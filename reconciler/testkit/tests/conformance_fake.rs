@@ -60,7 +60,7 @@ impl Drop for Fake {
 }
 
 // The group `real` needs processes that the fake does not have.
-runtime_conformance!(any, probes; tokio::test(start_paused = true); Fake::new());
+runtime_conformance!(any, probes; [tokio::test(start_paused = true)]; Fake::new());
 
 const CRASH: ExitStatus = ExitStatus::Signal {
     signal: 11,

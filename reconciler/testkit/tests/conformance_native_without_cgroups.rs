@@ -6,4 +6,4 @@ use common::Native;
 use osmoda_runtime::native::Cgroups;
 use osmoda_testkit::runtime_conformance;
 
-runtime_conformance!(any, probes, real, real_probes; tokio::test; Native::new(Cgroups::Off));
+runtime_conformance!(any, probes, real, real_probes; [tokio::test]; Native::new(Cgroups::Off));

@@ -39,7 +39,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// An agent's cgroup by its path; it may not exist.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct AgentCgroup {
+pub(crate) struct AgentCgroup {
     path: PathBuf,
 }
 
@@ -128,7 +128,7 @@ impl AgentCgroup {
     pub fn is_populated(&self) -> io::Result<bool> {
         match self.events() {
             Ok(text) => Ok(field(&text, "populated") != Some(0)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) if is_gone(&error) => Ok(false),
             Err(error) => Err(error),
         }
     }
@@ -174,6 +174,7 @@ impl AgentCgroup {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 self.signal(Signal::KILL).map(|_| ())
             }
+            Err(error) if is_gone(&error) => Ok(()),
             other => other,
         }
     }
@@ -183,7 +184,10 @@ impl AgentCgroup {
         if !self.is_populated()? {
             return Ok(true);
         }
-        let events = fs::File::open(self.path.join("cgroup.events"))?;
+        let events = match fs::File::open(self.path.join("cgroup.events")) {
+            Err(error) if is_gone(&error) => return Ok(true),
+            other => other?,
+        };
         let deadline = Instant::now() + limit;
         loop {
             self.kill()?;
@@ -233,6 +237,12 @@ impl AgentCgroup {
     }
 }
 
+/// Whether a cgroup is no more: it is not there, or was removed while its file was open
+/// (ENODEV), as a service manager does with those of its units.
+fn is_gone(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(libc::ENODEV)
+}
+
 fn children(directory: &Path) -> Vec<PathBuf> {
     let Ok(entries) = fs::read_dir(directory) else {
         return Vec::new();
@@ -274,7 +284,7 @@ fn cpu_limit(text: &str) -> Limit {
 }
 
 /// A signal as rustix wants it.
-pub(super) fn named(signal: Signal) -> io::Result<rustix::process::Signal> {
+pub(crate) fn named(signal: Signal) -> io::Result<rustix::process::Signal> {
     rustix::process::Signal::from_named_raw(signal.0).ok_or_else(|| {
         io::Error::new(
             io::ErrorKind::InvalidInput,
@@ -284,7 +294,7 @@ pub(super) fn named(signal: Signal) -> io::Result<rustix::process::Signal> {
 }
 
 /// Sends SIGKILL through a pidfd; a process that has ended is a success.
-pub(super) fn kill_through(pidfd: &OwnedFd) -> io::Result<()> {
+pub(crate) fn kill_through(pidfd: &OwnedFd) -> io::Result<()> {
     match pidfd_send_signal(pidfd, rustix::process::Signal::KILL) {
         Ok(()) | Err(rustix::io::Errno::SRCH) => Ok(()),
         Err(error) => Err(error.into()),

@@ -26,12 +26,12 @@ pub const CREDENTIAL_MAX: u64 = 1 << 20;
 pub type CredentialHook = Arc<dyn Fn(&AgentName, &str, &[u8]) + Send + Sync>;
 
 /// Where an agent's credentials are.
-pub(super) fn directory(runtime_dir: &Path, agent: &AgentName) -> PathBuf {
+pub(crate) fn directory(runtime_dir: &Path, agent: &AgentName) -> PathBuf {
     runtime_dir.join("credentials").join(agent.as_str())
 }
 
 /// What was read for one start. Never shown; dropped, it leaves nothing.
-pub(super) struct Credentials {
+pub(crate) struct Credentials {
     /// Name, value, and the variable it also goes to.
     values: Vec<(String, Vec<u8>, Option<String>)>,
     directory: PathBuf,
@@ -43,7 +43,7 @@ pub(super) struct Credentials {
 ///
 /// # Errors
 /// [`StartError::Credential`] if one cannot be had.
-pub(super) fn read_all(
+pub(crate) fn read_all(
     runtime_dir: &Path,
     agent: &AgentName,
     credentials: &BTreeMap<String, Credential>,
@@ -112,7 +112,7 @@ impl Credentials {
 }
 
 /// Removes an agent's credentials; none is a success.
-pub(super) fn remove(runtime_dir: &Path, agent: &AgentName) -> io::Result<()> {
+pub(crate) fn remove(runtime_dir: &Path, agent: &AgentName) -> io::Result<()> {
     remove_directory(&directory(runtime_dir, agent))
 }
 

@@ -27,7 +27,7 @@ pub const DEFAULT_PATH: &str = "/run/current-system/sw/bin:/usr/local/bin:/usr/b
 const DEFAULT_LANG: &str = "C.UTF-8";
 
 /// What an environment is made of besides the spec.
-pub(super) struct Surroundings<'a> {
+pub(crate) struct Surroundings<'a> {
     pub agent: &'a AgentName,
     pub invocation: InvocationId,
     pub generation: u64,
@@ -39,7 +39,7 @@ pub(super) struct Surroundings<'a> {
 }
 
 /// All variables by name.
-pub(super) fn variables(spec: &AgentSpec, around: Surroundings<'_>) -> BTreeMap<String, Vec<u8>> {
+pub(crate) fn variables(spec: &AgentSpec, around: Surroundings<'_>) -> BTreeMap<String, Vec<u8>> {
     let bytes = |path: &Path| path.as_os_str().as_encoded_bytes().to_vec();
     let mut all = BTreeMap::from([
         ("PATH".to_owned(), DEFAULT_PATH.into()),
@@ -72,7 +72,7 @@ pub(super) fn variables(spec: &AgentSpec, around: Surroundings<'_>) -> BTreeMap<
 ///
 /// # Errors
 /// [`StartError::Invalid`] names a variable that cannot be one; never its value.
-pub(super) fn to_c_strings(all: BTreeMap<String, Vec<u8>>) -> Result<Vec<CString>, StartError> {
+pub(crate) fn to_c_strings(all: BTreeMap<String, Vec<u8>>) -> Result<Vec<CString>, StartError> {
     let convert = |(name, value): (String, Vec<u8>)| {
         let text = [name.as_bytes(), b"=", &value].concat();
         let valid = !name.is_empty() && !name.contains('=');

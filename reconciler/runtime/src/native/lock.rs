@@ -25,7 +25,7 @@ const LOCK_RETRY: Duration = Duration::from_millis(5);
 
 /// The lock was not had.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum LockError {
+pub(crate) enum LockError {
     #[error("{0}")]
     Held(String),
     #[error(transparent)]
@@ -33,7 +33,7 @@ pub(super) enum LockError {
 }
 
 /// Opens and locks `directory` for as long as the descriptor (or a copy in a child) is open.
-pub(super) fn lock(directory: &Path) -> Result<OwnedFd, LockError> {
+pub(crate) fn lock(directory: &Path) -> Result<OwnedFd, LockError> {
     lock_within(directory, LOCK_WAIT)
 }
 

@@ -48,7 +48,7 @@ pub(super) fn set(
 
 /// The gate, unless somebody has it for longer than a start takes from its registration to its
 /// end: then the instance is being stopped.
-fn held_soon(gate: &tokio::sync::Mutex<()>) -> Option<tokio::sync::MutexGuard<'_, ()>> {
+pub(crate) fn held_soon(gate: &tokio::sync::Mutex<()>) -> Option<tokio::sync::MutexGuard<'_, ()>> {
     for _ in 0..GATE_TRIES {
         if let Ok(held) = gate.try_lock() {
             return Some(held);

@@ -36,7 +36,7 @@ const ANCESTORS_MAX: usize = 64;
 
 /// Which agent each cgroup belongs to, by the inode number of its directory.
 #[derive(Default)]
-pub(super) struct CgroupIds {
+pub(crate) struct CgroupIds {
     agents: Mutex<BTreeMap<u64, AgentName>>,
 }
 
@@ -59,7 +59,7 @@ impl CgroupIds {
         self.agents().retain(|_, other| other != agent);
     }
 
-    fn agent(&self, pidfd: &OwnedFd) -> Option<AgentName> {
+    pub fn agent(&self, pidfd: &OwnedFd) -> Option<AgentName> {
         let id = cgroup_id(pidfd.as_fd())?;
         self.agents().get(&id).cloned()
     }
@@ -119,7 +119,7 @@ fn by_session(shared: &Shared, sender: &Sender) -> Option<(AgentName, Invocation
 
 /// Whether it has not ended, as far as can be told: without a pidfd it is taken for the process
 /// that has its number now.
-fn lives(sender: &Sender) -> bool {
+pub(crate) fn lives(sender: &Sender) -> bool {
     let ended = |pidfd| process::wait_for(pidfd, PollFlags::IN, Duration::ZERO);
     !sender.pidfd.as_ref().is_some_and(ended)
 }
@@ -156,7 +156,7 @@ impl NativeRuntime {
 }
 
 /// The path of a process's cgroup v2 below its mount (cgroups(7)); `None` without cgroup v2.
-fn own_cgroup(pid: u32) -> std::io::Result<Option<String>> {
+pub(crate) fn own_cgroup(pid: u32) -> std::io::Result<Option<String>> {
     let lines = fs::read_to_string(format!("/proc/{pid}/cgroup"))?;
     Ok(lines
         .lines()

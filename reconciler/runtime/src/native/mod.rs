@@ -17,30 +17,30 @@
 //! process is reaped, and waited for before the next start; nothing is polled.
 
 mod adopt;
-mod cgroup;
-mod credentials;
+pub(crate) mod cgroup;
+pub(crate) mod credentials;
 mod delegation;
-mod environment;
+pub(crate) mod environment;
 mod launch;
 mod launchers;
-mod lock;
+pub(crate) mod lock;
 mod logs;
-mod main_process;
-mod membership;
-mod note;
+pub(crate) mod main_process;
+pub(crate) mod membership;
+pub(crate) mod note;
 mod options;
 mod output;
-mod probe;
-mod process;
-mod procfs;
-mod shared;
+pub(crate) mod probe;
+pub(crate) mod process;
+pub(crate) mod procfs;
+pub(crate) mod shared;
 mod start;
 pub mod survey;
-mod sys;
-mod table;
-mod tree;
-mod usage;
-mod user;
+pub(crate) mod sys;
+pub(crate) mod table;
+pub(crate) mod tree;
+pub(crate) mod usage;
+pub(crate) mod user;
 
 use std::{
     collections::BTreeMap,

@@ -12,7 +12,7 @@ use std::{
 
 use osmoda_core::{
     name::AgentName,
-    observed::{Generation, InvocationId},
+    observed::{Exit, Generation, InvocationId},
     time::Mono,
 };
 use serde::{Deserialize, Serialize};
@@ -26,7 +26,7 @@ const NOTE_MAX: u64 = 64 * 1024;
 /// What an instance says about itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub(super) struct Note {
+pub(crate) struct Note {
     version: u32,
     /// Main process.
     pub pid: u32,
@@ -42,12 +42,43 @@ pub(super) struct Note {
     /// Its session, where that is not the number of the main process.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session: Option<u32>,
+    /// What systemd calls this run, if it is a unit's (its InvocationID).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub manager_run: Option<InvocationId>,
+    /// How it ended, where nobody could find that out again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exit: Option<Exit>,
+}
+
+impl Note {
+    /// Of an instance that has no process yet: pid and start time are 0.
+    pub fn new(
+        invocation: InvocationId,
+        generation: Generation,
+        started_at: Mono,
+        boot_id: String,
+        cgroup: Option<PathBuf>,
+    ) -> Self {
+        Self {
+            version: VERSION,
+            pid: 0,
+            start_time: 0,
+            invocation,
+            generation,
+            started_at,
+            boot_id,
+            cgroup,
+            session: None,
+            manager_run: None,
+            exit: None,
+        }
+    }
 }
 
 /// All of a note that is known before there is a process.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct NoteDraft<'a> {
+pub(crate) struct NoteDraft<'a> {
     pub invocation: InvocationId,
     pub generation: &'a Generation,
     pub started_at: Mono,
@@ -71,7 +102,7 @@ impl NoteDraft<'_> {
 ///
 /// # Errors
 /// The directory cannot be read.
-pub(super) fn read_all(directory: &Path) -> io::Result<Vec<(AgentName, Note)>> {
+pub(crate) fn read_all(directory: &Path) -> io::Result<Vec<(AgentName, Note)>> {
     let mut notes = Vec::new();
     for entry in fs::read_dir(directory)? {
         let path = entry?.path();
@@ -108,28 +139,49 @@ fn read(path: &Path) -> Result<(AgentName, Note), String> {
 ///
 /// # Errors
 /// The note cannot be read or written; it is then as before.
-pub(super) fn rewrite(
+pub(crate) fn rewrite(
     directory: &Path,
     agent: &AgentName,
     pid: u32,
     start_time: u64,
 ) -> io::Result<()> {
-    let path = directory.join(agent.as_str());
-    let (_, mut note) = read(&path).map_err(io::Error::other)?;
-    if note.cgroup.is_none() {
-        note.session.get_or_insert(note.pid);
-    }
-    note.pid = pid;
-    note.start_time = start_time;
-    let mut text = serde_json::to_vec(&note)?;
+    update(directory, agent, |note| {
+        if note.cgroup.is_none() {
+            note.session.get_or_insert(note.pid);
+        }
+        note.pid = pid;
+        note.start_time = start_time;
+    })
+}
+
+/// Changes an agent's note, in one step.
+///
+/// # Errors
+/// As [`rewrite`].
+pub(crate) fn update(
+    directory: &Path,
+    agent: &AgentName,
+    change: impl FnOnce(&mut Note),
+) -> io::Result<()> {
+    let (_, mut note) = read(&directory.join(agent.as_str())).map_err(io::Error::other)?;
+    change(&mut note);
+    write(directory, agent, &note)
+}
+
+/// Puts an agent's note into place, in one step.
+///
+/// # Errors
+/// It cannot be written; what was there is as before.
+pub(crate) fn write(directory: &Path, agent: &AgentName, note: &Note) -> io::Result<()> {
+    let mut text = serde_json::to_vec(note)?;
     text.push(b'\n');
     let draft = directory.join(format!("{agent}.main"));
     fs::write(&draft, text)?;
-    fs::rename(draft, path)
+    fs::rename(draft, directory.join(agent.as_str()))
 }
 
 /// Removes an agent's note; none is a success.
-pub(super) fn remove(directory: &Path, agent: &AgentName) -> io::Result<()> {
+pub(crate) fn remove(directory: &Path, agent: &AgentName) -> io::Result<()> {
     match fs::remove_file(directory.join(agent.as_str())) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),

@@ -6,6 +6,7 @@
 //! from being given to others; then it is reaped.
 
 use std::{
+    future::Future,
     io,
     os::{
         fd::{AsFd as _, OwnedFd},
@@ -45,7 +46,7 @@ use super::{
 const FOREIGN_REAP_WAIT: Duration = Duration::from_millis(50);
 
 /// The main process of a live instance.
-pub(super) struct Process {
+pub(crate) struct Process {
     pub pid: u32,
     pub tree: Tree,
     pidfd: AsyncFd<OwnedFd>,
@@ -149,6 +150,15 @@ impl Process {
         exit.await.clone()
     }
 
+    /// Its end, found out by `find_out` for all who ask. `None`: it could not be.
+    pub async fn end_told_by<F>(&self, find_out: impl FnOnce() -> F) -> Option<Exit>
+    where
+        F: Future<Output = Option<Exit>>,
+    {
+        let found = || async { find_out().await.ok_or(()) };
+        self.exit.get_or_try_init(found).await.ok().cloned()
+    }
+
     async fn conclude(&self, clock: &dyn Clock) -> Exit {
         let at = clock.mono();
         let killed = match &self.tree {
@@ -209,7 +219,7 @@ fn oom_kills(tree: &Tree) -> u64 {
 }
 
 /// Reaps an ended child. `None`: it is not our child.
-pub(super) fn reap(pidfd: &OwnedFd) -> Option<ExitStatus> {
+pub(crate) fn reap(pidfd: &OwnedFd) -> Option<ExitStatus> {
     let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
     let status = waitid(WaitId::PidFd(pidfd.as_fd()), options).ok()??;
     Some(from_wait(&status))
@@ -240,7 +250,7 @@ fn decode(status: i32) -> ExitStatus {
 }
 
 /// Waits for any of `events`, or a hangup, on a pidfd. False: time was up.
-pub(super) fn wait_for(pidfd: &OwnedFd, events: PollFlags, limit: Duration) -> bool {
+pub(crate) fn wait_for(pidfd: &OwnedFd, events: PollFlags, limit: Duration) -> bool {
     let mut poll_one = [PollFd::from_borrowed_fd(pidfd.as_fd(), events)];
     Timespec::try_from(limit)
         .is_ok_and(|limit| poll(&mut poll_one, Some(&limit)).is_ok_and(|ready| ready > 0))

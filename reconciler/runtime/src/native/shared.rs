@@ -256,7 +256,7 @@ async fn watch(
 }
 
 /// The signal reaches each process once; a stopped one is continued so that it can act on it.
-async fn signal_all(process: &Process, signal: Signal) -> Result<(), StopError> {
+pub(crate) async fn signal_all(process: &Process, signal: Signal) -> Result<(), StopError> {
     let tree = process.tree.clone();
     let send = move || {
         let reached = tree.signal(signal)?;
@@ -278,7 +278,7 @@ async fn signal_all(process: &Process, signal: Signal) -> Result<(), StopError> 
 }
 
 /// Kills what lives of a tree, and waits until nothing does.
-pub(super) async fn kill_rest(tree: Tree) -> Result<(), StopError> {
+pub(crate) async fn kill_rest(tree: Tree) -> Result<(), StopError> {
     let what = "cannot end the whole process tree";
     match spawn_blocking(move || tree.kill_and_wait(END_WAIT)).await {
         Ok(Ok(true)) => Ok(()),
@@ -288,7 +288,7 @@ pub(super) async fn kill_rest(tree: Tree) -> Result<(), StopError> {
     }
 }
 
-pub(super) fn stop_failed(what: &str, source: impl Into<io::Error>) -> StopError {
+pub(crate) fn stop_failed(what: &str, source: impl Into<io::Error>) -> StopError {
     StopError::System {
         what: what.to_owned(),
         source: source.into(),

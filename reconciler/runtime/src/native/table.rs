@@ -17,11 +17,11 @@ use tokio::task::AbortHandle;
 use super::{process::Process, tree::Tree};
 
 /// Serialises what is done to one agent.
-pub(super) type Gate = Arc<tokio::sync::Mutex<()>>;
+pub(crate) type Gate = Arc<tokio::sync::Mutex<()>>;
 
 /// An agent's latest instance.
 #[derive(Clone)]
-pub(super) struct Latest {
+pub(crate) struct Latest {
     pub instance: Instance,
     /// Its processes, to be ended before the next start.
     pub tree: Tree,
@@ -61,7 +61,7 @@ impl Slot {
 
 /// All slots.
 #[derive(Default)]
-pub(super) struct Table {
+pub(crate) struct Table {
     slots: Mutex<BTreeMap<AgentName, Slot>>,
 }
 
@@ -182,26 +182,26 @@ impl Table {
     }
 
     /// Marks an instance as ended by the end of this main process; one that is no longer the
-    /// latest, has another main process or already has its end, is left alone.
+    /// latest, has another main process or already has its end, is left alone, and false is given.
     pub fn record_exit(
         &self,
         agent: &AgentName,
         invocation: InvocationId,
         main: &Process,
         exit: &Exit,
-    ) {
+    ) -> bool {
         let mut slots = self.slots();
         let latest = slots.get_mut(agent).and_then(|slot| slot.latest.as_mut());
         let has_main = |latest: &Latest| {
             let process = latest.process.as_ref();
             process.is_some_and(|process| process.pid == main.pid)
         };
-        if let Some(latest) =
-            latest.filter(|latest| latest.instance.invocation == invocation && has_main(latest))
-        {
-            latest.instance.state = InstanceState::Exited(exit.clone());
-            latest.process = None;
-        }
+        let running =
+            latest.filter(|latest| latest.instance.invocation == invocation && has_main(latest));
+        let Some(latest) = running else { return false };
+        latest.instance.state = InstanceState::Exited(exit.clone());
+        latest.process = None;
+        true
     }
 
     /// Drops an agent's slot.

@@ -24,18 +24,18 @@ use super::{
 
 /// Longest wait for processes to end that were sent SIGKILL: one in an uninterruptible system
 /// call (a dead network file system) may take longer, and then the next start has to wait.
-pub(super) const END_WAIT: Duration = Duration::from_secs(5);
+pub(crate) const END_WAIT: Duration = Duration::from_secs(5);
 
 /// The processes of one instance.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Tree {
+pub(crate) enum Tree {
     Cgroup(AgentCgroup),
     Session(Session),
 }
 
 /// A tree without a cgroup.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Session {
+pub(crate) struct Session {
     /// Main process, whose pid is also the session's number.
     pub leader: u32,
     /// Whether the number can still mean this session: not if the leader ended unobserved, for
@@ -161,7 +161,7 @@ fn reap_orphan(member: &Member) {
 ///
 /// Children of the daemon's own session are left alone: whoever started them waits for them. So
 /// are `mains`, the agents' main processes.
-pub(super) fn reap_orphans(mains: &[u32]) {
+pub(crate) fn reap_orphans(mains: &[u32]) {
     let me = std::process::id();
     let Ok(own) = procfs::stat(me) else { return };
     for number in procfs::pids().unwrap_or_default() {

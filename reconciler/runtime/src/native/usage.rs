@@ -23,7 +23,7 @@ use super::{process::Process, procfs, tree::Tree};
 /// What an ended process has used is in its parent's account once that has waited for it; if an
 /// orphan's is in nobody's, the sum falls, and the time of that one interval is not counted.
 #[derive(Debug, Default)]
-pub(super) struct Meter {
+pub(crate) struct Meter {
     state: Mutex<State>,
 }
 
@@ -50,7 +50,7 @@ impl Meter {
 ///
 /// # Errors
 /// What the kernel keeps of it cannot be read.
-pub(super) fn read(process: &Process) -> io::Result<Usage> {
+pub(crate) fn read(process: &Process) -> io::Result<Usage> {
     let (memory, cpu_us) = match &process.tree {
         Tree::Cgroup(cgroup) => (cgroup.memory(), Some(cgroup.cpu_us()?)),
         Tree::Session(_) => (None, None),

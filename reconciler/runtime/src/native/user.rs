@@ -10,7 +10,7 @@ use crate::StartError;
 
 /// The user of an agent: its name for $USER, and whom to become if not the daemon's own.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct AgentUser {
+pub(crate) struct AgentUser {
     pub name: String,
     pub change: Option<Identity>,
 }
@@ -19,7 +19,7 @@ pub(super) struct AgentUser {
 ///
 /// # Errors
 /// [`StartError::Invalid`]: there is no such user or group, or changing to it takes root.
-pub(super) fn resolve(spec: &AgentSpec) -> Result<AgentUser, StartError> {
+pub(crate) fn resolve(spec: &AgentSpec) -> Result<AgentUser, StartError> {
     let own = Uid::effective();
     let user = match &spec.user {
         Some(name) => find_user(name)?,

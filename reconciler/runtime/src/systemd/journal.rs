@@ -18,7 +18,11 @@ use std::{
     time::Duration,
 };
 
-use osmoda_core::{name::AgentName, observed::InvocationId};
+use osmoda_core::{
+    name::AgentName,
+    observed::{ExitStatus, InvocationId},
+    spec::Signal,
+};
 use serde::Deserialize;
 use tokio::{io::AsyncReadExt as _, process, task::spawn_blocking};
 
@@ -34,6 +38,11 @@ const LINE_BYTES_MAX: usize = 64 * 1024;
 const OBJECTS_BYTES_MAX: usize = 64 * 1024;
 /// MESSAGE_ID of PID 1's note that a unit was started (sd-messages.h, SD_MESSAGE_UNIT_STARTED).
 const STARTED: &str = "39f53479d3a045ac8e11786248231fbf";
+
+/// MESSAGE_ID of what its child says when it cannot become the program (SD_MESSAGE_SPAWN_FAILED).
+const SPAWN_FAILED: &str = "641257651c1b4ec9a8624d7a40a9e1e7";
+/// MESSAGE_ID of PID 1's note that a main process ended (SD_MESSAGE_UNIT_PROCESS_EXIT).
+const PROCESS_EXIT: &str = "98e322203f7a4ed290d09fe03c09fe15";
 
 /// What systemd calls a run: `_SYSTEMD_INVOCATION_ID`, the unit's InvocationID. Not osmoda's own
 /// `$INVOCATION_ID`.
@@ -119,6 +128,59 @@ pub fn last_at(agent: &AgentName, run: ManagerId) -> io::Result<Option<Stamp>> {
         realtime_us: number(&line.realtime)?,
         monotonic_us: number(&line.monotonic)?,
     }))
+}
+
+/// The errno with which systemd's child could not become a run's program, if it could not. Blocks.
+///
+/// # Errors
+/// As [`last`].
+pub(super) fn spawn_errno(run: ManagerId) -> io::Result<Option<i32>> {
+    #[derive(Deserialize)]
+    struct Failed {
+        #[serde(rename = "ERRNO")]
+        errno: String,
+    }
+    // What was said a moment ago may not have been taken in yet.
+    objects::<serde::de::IgnoredAny>(journalctl(["--sync"]))?;
+    let mut command = journalctl(["--output=json", "--output-fields=ERRNO", "--lines=1"]);
+    command.arg(format!("MESSAGE_ID={SPAWN_FAILED}"));
+    command.arg(format!("INVOCATION_ID={}", run.0));
+    let failed = objects::<Failed>(command)?.pop();
+    Ok(failed.and_then(|failed| failed.errno.parse().ok()))
+}
+
+/// How a run's main process ended, as PID 1 noted it; it notes no success. Blocks.
+///
+/// # Errors
+/// As [`last`].
+pub(super) fn exit_of(run: ManagerId) -> io::Result<Option<ExitStatus>> {
+    #[derive(Deserialize)]
+    struct Ended {
+        #[serde(rename = "EXIT_CODE")]
+        how: String,
+        #[serde(rename = "EXIT_STATUS")]
+        status: String,
+    }
+    let mut command = journalctl(["--output=json", "--lines=1", "_PID=1"]);
+    command.arg("--output-fields=EXIT_CODE,EXIT_STATUS");
+    command.arg(format!("MESSAGE_ID={PROCESS_EXIT}"));
+    command.arg("COMMAND=ExecStart");
+    command.arg(format!("INVOCATION_ID={}", run.0));
+    let Some(ended) = objects::<Ended>(command)?.pop() else {
+        return Ok(None);
+    };
+    let number = ended.status.parse().ok();
+    Ok(match (ended.how.as_str(), number) {
+        ("exited", Some(code)) => Some(ExitStatus::Code { code }),
+        (how @ ("killed" | "dumped"), number) => {
+            let signal = number.or_else(|| Signal::parse(&ended.status).map(|signal| signal.0));
+            signal.map(|signal| ExitStatus::Signal {
+                signal,
+                core_dumped: how == "dumped",
+            })
+        }
+        _ => None,
+    })
 }
 
 /// What comes of an agent's output, run after run, and before it the end of its latest run.
@@ -247,7 +309,7 @@ fn tail(
 const CURSOR: &str = "-- cursor: ";
 
 /// The last of these lines, within both bounds.
-fn within(mut all: Vec<String>, lines: usize, max_bytes: usize) -> Vec<String> {
+pub(super) fn within(mut all: Vec<String>, lines: usize, max_bytes: usize) -> Vec<String> {
     let mut bytes = 0;
     let fits = |line: &&String| {
         bytes += line.len() + 1;

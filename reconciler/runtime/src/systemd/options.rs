@@ -2,9 +2,9 @@
 
 use std::{fmt, io, path::PathBuf, sync::Arc};
 
-use osmoda_core::time::Clock;
+use osmoda_core::{name::AgentName, time::Clock};
 
-use crate::native::CredentialHook;
+use crate::native::{CredentialHook, credentials};
 
 /// Places and habits of a [`SystemdRuntime`](super::SystemdRuntime).
 #[derive(Clone)]
@@ -39,6 +39,18 @@ impl SystemdOptions {
     }
 }
 
+impl SystemdOptions {
+    /// Where the credentials of an agent are copied to, for systemd to read.
+    pub(super) fn credentials(&self, agent: &AgentName) -> PathBuf {
+        credentials::directory(&self.runtime_dir, agent)
+    }
+
+    /// The file with the environment of an agent.
+    pub(super) fn environment(&self, agent: &AgentName) -> PathBuf {
+        self.runtime_dir.join("environment").join(agent.as_str())
+    }
+}
+
 impl fmt::Debug for SystemdOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SystemdOptions")
@@ -57,9 +69,6 @@ pub enum OpenError {
     /// Another daemon works with this service manager. Nothing was touched.
     #[error("another daemon runs agents under this systemd: {holder}")]
     Held { holder: String },
-    /// This is to be written yet.
-    #[error("the systemd runtime is not available in this version; use --runtime native")]
-    NotBuilt,
     /// systemd is not PID 1 here.
     #[error("systemd does not run this host: {what}; use --runtime native")]
     NotBooted { what: String },
@@ -69,6 +78,15 @@ pub enum OpenError {
          systemd.unified_cgroup_hierarchy=1, or use --runtime native"
     )]
     CgroupV1 { what: String },
+    /// It is older than all that osmoda knows.
+    #[error(
+        "systemd {version} is too old: osmoda needs 252 or later to run agents under it; use \
+         --runtime native"
+    )]
+    TooOld { version: u32 },
+    /// Only root may make units.
+    #[error("only root can run agents under systemd; use --runtime native")]
+    NotRoot,
     /// There is no way to talk to systemd.
     #[error("cannot reach systemd over D-Bus: is dbus.service running, and is this root?")]
     NoBus(#[source] io::Error),

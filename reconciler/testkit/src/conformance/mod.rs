@@ -4,7 +4,7 @@
 //! passes too, [`real`] and [`real_probes`] those that need a process. `runtime_conformance!` makes one test of each:
 //!
 //! ```ignore
-//! osmoda_testkit::runtime_conformance!(any, real; my_subject());
+//! osmoda_testkit::runtime_conformance!(any, real; [tokio::test]; my_subject());
 //! ```
 //!
 //! Cases wait for conditions, each with a bound, and never for a time.
@@ -57,6 +57,11 @@ pub trait Subject: Send {
     /// The program that acts as told (`osmoda-test-agent`), by its path.
     fn program(&self) -> String;
 
+    /// A spec as this runtime is to be tried with.
+    fn adapt(&self, spec: AgentSpec) -> AgentSpec {
+        spec
+    }
+
     /// The daemon dies without a word and another begins.
     fn restart_daemon(&mut self);
 
@@ -92,7 +97,8 @@ impl<S: Subject> Bench<S> {
     pub fn spec(&self, actions: &[&str]) -> AgentSpec {
         let program = [self.subject.program()];
         let actions = actions.iter().map(|action| (*action).to_owned());
-        AgentSpec::new(program.into_iter().chain(actions).collect())
+        let spec = AgentSpec::new(program.into_iter().chain(actions).collect());
+        self.subject.adapt(spec)
     }
 
     /// Identity of the case's start number `start`, from 1. No two cases that run at the same
@@ -239,7 +245,7 @@ pub async fn eventually<T: Debug>(what: &str, mut look: impl FnMut() -> Option<T
 /// One test for each case of the given groups, each on a new subject.
 #[macro_export]
 macro_rules! runtime_conformance {
-    ($($group:ident),+; $attributes:meta; $subject:expr) => {
+    ($($group:ident),+; $attributes:tt; $subject:expr) => {
         $( $crate::conformance_group!($group; $attributes; $subject); )+
     };
 }
@@ -248,7 +254,7 @@ macro_rules! runtime_conformance {
 #[doc(hidden)]
 #[macro_export]
 macro_rules! conformance_group {
-    (any; $attributes:meta; $subject:expr) => {
+    (any; $attributes:tt; $subject:expr) => {
         $crate::conformance_cases!(any; $attributes; $subject;
             a_start_gives_a_running_instance,
             an_exit_code_is_reported_and_announced,
@@ -279,7 +285,7 @@ macro_rules! conformance_group {
             the_use_of_a_running_instance_is_known_and_of_no_other
         );
     };
-    (probes; $attributes:meta; $subject:expr) => {
+    (probes; $attributes:tt; $subject:expr) => {
         $crate::conformance_cases!(probes; $attributes; $subject;
             a_probe_tells_how_it_ended_and_what_it_wrote,
             a_probe_that_takes_too_long_is_ended,
@@ -288,7 +294,7 @@ macro_rules! conformance_group {
             a_probe_that_does_not_exist_is_named
         );
     };
-    (real_probes; $attributes:meta; $subject:expr) => {
+    (real_probes; $attributes:tt; $subject:expr) => {
         $crate::conformance_cases!(real_probes; $attributes; $subject;
             what_a_probe_started_ends_at_its_timeout,
             a_probe_ends_with_its_main_process_whoever_holds_its_output,
@@ -298,7 +304,7 @@ macro_rules! conformance_group {
             a_probe_has_the_agents_surroundings
         );
     };
-    (real; $attributes:meta; $subject:expr) => {
+    (real; $attributes:tt; $subject:expr) => {
         $crate::conformance_cases!(real; $attributes; $subject;
             the_tree_dies_with_its_main_process,
             a_held_output_does_not_hide_an_exit,
@@ -323,14 +329,20 @@ macro_rules! conformance_group {
 #[doc(hidden)]
 #[macro_export]
 macro_rules! conformance_cases {
-    ($group:ident; $attributes:meta; $subject:expr; $($case:ident),+) => {
-        $(
-            #[$attributes]
-            async fn $case() {
-                let mut bench = $crate::conformance::Bench::new($subject);
-                $crate::conformance::$group::$case(&mut bench).await;
-                bench.finish().await;
-            }
-        )+
+    ($group:ident; $attributes:tt; $subject:expr; $($case:ident),+) => {
+        $( $crate::conformance_case!($group; $attributes; $subject; $case); )+
+    };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! conformance_case {
+    ($group:ident; [$($attribute:meta),+]; $subject:expr; $case:ident) => {
+        $( #[$attribute] )+
+        async fn $case() {
+            let mut bench = $crate::conformance::Bench::new($subject);
+            $crate::conformance::$group::$case(&mut bench).await;
+            bench.finish().await;
+        }
     };
 }

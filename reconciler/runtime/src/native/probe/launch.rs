@@ -39,7 +39,7 @@ use crate::{
 };
 
 /// Holds the identity of the instance that a probe asks about.
-pub(super) const MARK: &str = "OSMODA_PROBE";
+pub(crate) const MARK: &str = "OSMODA_PROBE";
 
 /// Between an agent's name, which has no dot, and a number.
 pub(super) const CGROUP_MARK: &str = ".probe.";
@@ -160,7 +160,7 @@ fn pipe(owner: Option<&Identity>) -> Result<(OwnedFd, OwnedFd), StartError> {
 }
 
 /// The variables of credentials, from the files that the instance was given at its start.
-fn credential_variables(
+pub(crate) fn credential_variables(
     runtime_dir: &Path,
     request: &ProbeRequest,
 ) -> Result<Vec<(String, Vec<u8>)>, StartError> {

@@ -36,6 +36,7 @@ use super::{
 };
 use crate::{PROBE_OUTPUT_MAX, ProbeEnd, ProbeError, ProbeRequest, StartError};
 
+pub(crate) use self::launch::{MARK, credential_variables};
 pub(super) use self::{
     registry::Probes,
     sweep::{is_of_a_probe, sweep},
@@ -199,17 +200,22 @@ fn end(tree: &Tree) -> io::Result<bool> {
 
 /// What a probe writes: the beginning is kept, the rest is read and dropped, so that it can go on
 /// writing.
-struct Output {
+pub(crate) struct Output {
     from: pipe::Receiver,
     kept: Vec<u8>,
 }
 
 impl Output {
-    fn new(reading: std::os::fd::OwnedFd) -> io::Result<Self> {
+    pub fn new(reading: std::os::fd::OwnedFd) -> io::Result<Self> {
         Ok(Self {
             from: pipe::Receiver::from_owned_fd(reading)?,
             kept: Vec::new(),
         })
+    }
+
+    /// What was kept.
+    pub fn into_kept(self) -> Vec<u8> {
+        self.kept
     }
 
     fn keep(&mut self, bytes: &[u8]) {
@@ -218,7 +224,7 @@ impl Output {
     }
 
     /// Never resolves: that the output has ended says nothing of the probe's end.
-    async fn keep_reading(&mut self) {
+    pub async fn keep_reading(&mut self) {
         let mut buffer = [0; READ_BYTES];
         while self.from.readable().await.is_ok() {
             match self.from.try_read(&mut buffer) {
@@ -232,7 +238,7 @@ impl Output {
     }
 
     /// What it wrote last; a child that holds the pipe open is not waited for.
-    fn read_rest(&mut self) {
+    pub fn read_rest(&mut self) {
         let mut buffer = [0; READ_BYTES];
         for _ in 0..REST_MAX / READ_BYTES {
             match self.from.try_read(&mut buffer) {

@@ -17,5 +17,5 @@ pub(super) mod exit_info;
 pub(super) mod features;
 pub mod inherited;
 pub mod receive;
-pub(super) mod spawn;
+pub(crate) mod spawn;
 pub(super) mod watch;

@@ -75,7 +75,7 @@ pub(in crate::native) struct ChildPlan<'a> {
 
 /// User and groups of a process.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::native) struct Identity {
+pub(crate) struct Identity {
     pub uid: u32,
     pub gid: u32,
     /// Supplementary groups.
@@ -561,6 +561,6 @@ impl Drop for SignalsBlocked {
 }
 
 /// A pid as rustix wants it.
-pub(in crate::native) fn pid(number: u32) -> Option<Pid> {
+pub(crate) fn pid(number: u32) -> Option<Pid> {
     i32::try_from(number).ok().and_then(Pid::from_raw)
 }
