@@ -29,7 +29,7 @@ mod options;
 mod probe;
 mod shared;
 mod start;
-mod survey;
+pub mod survey;
 
 use std::{
     collections::BTreeMap,
