@@ -57,10 +57,12 @@ let
     # of the resolver.
     RestrictAddressFamilies = [ "AF_UNIX" "AF_INET" "AF_INET6" "AF_NETLINK" ];
     # Files of other users are read (credentials) and owned (state), probes run as the agent,
-    # and /proc of other users' processes is looked at.
+    # and /proc of other users' processes is looked at. Systemd is told of an agent's new main
+    # process in that agent's name (SCM_CREDENTIALS), which takes CAP_SYS_ADMIN; a root daemon
+    # that may start any unit gains nothing by it.
     CapabilityBoundingSet = [
       "CAP_CHOWN" "CAP_DAC_OVERRIDE" "CAP_DAC_READ_SEARCH" "CAP_FOWNER" "CAP_KILL"
-      "CAP_SETGID" "CAP_SETUID" "CAP_SYS_PTRACE"
+      "CAP_SETGID" "CAP_SETUID" "CAP_SYS_ADMIN" "CAP_SYS_PTRACE"
     ];
     # As above: a daemon that comes back must see what its agents see.
     PrivateTmp = false;

@@ -156,8 +156,9 @@ in
         TimeoutStopSec = "${toString stopSeconds}s";
 
         # The socket that agents send their heartbeats to: one that connected to it once still
-        # reaches the daemon that follows.
-        FileDescriptorStoreMax = 1;
+        # reaches the daemon that follows. A daemon that was given it stores it again: one more
+        # than is kept.
+        FileDescriptorStoreMax = 2;
 
         # The socket's group is that of the process.
         Group = cfg.group;

@@ -48,7 +48,7 @@ in
   );
 
   "a stop has time for every grace period" = is "1230s" unit.serviceConfig.TimeoutStopSec;
-  "agents outlive the daemon" = is [ "process" true 1 ] [
+  "agents outlive the daemon" = is [ "process" true 2 ] [
     unit.serviceConfig.KillMode
     unit.serviceConfig.RuntimeDirectoryPreserve
     unit.serviceConfig.FileDescriptorStoreMax
