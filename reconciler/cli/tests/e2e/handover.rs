@@ -78,6 +78,13 @@ impl Manager {
         command
     }
 
+    /// Waits for the next message.
+    fn word(&self) -> String {
+        let mut text = [0; 256];
+        let length = self.0.recv(&mut text).unwrap();
+        String::from_utf8_lossy(&text[..length]).into_owned()
+    }
+
     /// Waits for a message with a descriptor; gives its text and that.
     fn stored(&self) -> (String, OwnedFd) {
         loop {
@@ -117,6 +124,24 @@ fn given(stored: &OwnedFd, osmoda: &Command) -> Command {
     }
     command.current_dir(osmoda.get_current_dir().unwrap());
     command
+}
+
+#[test]
+fn the_manager_is_asked_for_patience_from_the_first_moment_until_the_daemon_is_ready() {
+    let scene = Scene::new();
+    let manager = Manager::listening(&scene);
+    let mut command = manager.of(scene.run_command(""));
+    command.env("WATCHDOG_USEC", "30000000");
+    let daemon = Daemon::start(&scene, command);
+    let first = manager.word();
+    assert!(
+        first.starts_with("WATCHDOG=1\nEXTEND_TIMEOUT_USEC="),
+        "{first}"
+    );
+    eventually("it is ready", || {
+        manager.word().starts_with("READY=1").then_some(())
+    });
+    daemon.stops();
 }
 
 #[test]

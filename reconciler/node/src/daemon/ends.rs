@@ -80,7 +80,7 @@ pub async fn wait(
         Ending::Stop { .. } => "STOPPING=1",
         // Until the new program says READY=1. Told that this one stops, systemd would wait for
         // its end and at last see to it.
-        Ending::Reexec => "RELOADING=1",
+        Ending::Reexec => "RELOADING=1\nWATCHDOG=1",
     });
     if ending == Ending::Reexec {
         hand_over();

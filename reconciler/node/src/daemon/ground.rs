@@ -15,7 +15,7 @@ use super::{
     lock::StateLock,
     loop_thread::LoopThread,
     specs::{self, News},
-    systemd::ServiceManager,
+    systemd::{Beginning, ServiceManager},
 };
 use crate::{
     alerts::{self, Alerts, Outbox},
@@ -30,6 +30,8 @@ pub(super) struct Ground {
     pub options: DaemonOptions,
     pub signals: Signals,
     pub manager: ServiceManager,
+    /// Dropped when the daemon is ready.
+    pub beginning: Beginning,
     pub clock: Arc<dyn Clock>,
     pub scrubber: Arc<Scrubber>,
     /// Held for as long as the daemon works.
@@ -55,6 +57,7 @@ impl Ground {
     pub async fn lay(options: DaemonOptions) -> Result<Self, DaemonError> {
         let signals = Signals::take()?;
         let manager = ServiceManager::connect();
+        let beginning = manager.begin();
         let clock: Arc<dyn Clock> = Arc::new(
             SystemClock::new()
                 .map_err(|error| DaemonError::system("cannot read the clock", error))?,
@@ -89,6 +92,7 @@ impl Ground {
         Ok(Self {
             signals,
             manager,
+            beginning,
             clock,
             scrubber,
             lock,

@@ -7,7 +7,9 @@ use std::{
     io::IoSlice,
     mem::MaybeUninit,
     os::{fd::AsFd, unix::net::UnixDatagram},
-    time::Duration,
+    sync::mpsc,
+    thread,
+    time::{Duration, Instant},
 };
 
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
@@ -16,6 +18,18 @@ use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg}
 #[derive(Debug)]
 pub struct ServiceManager {
     socket: Option<UnixDatagram>,
+}
+
+/// Longest time that a daemon may take to begin before the service manager's own bounds hold.
+const BEGINNING_MAX: Duration = Duration::from_secs(600);
+/// Longest time between two words to the service manager meanwhile.
+const BEGINNING_EVERY: Duration = Duration::from_secs(5);
+
+/// The time until the daemon is ready.
+#[derive(Debug)]
+pub struct Beginning {
+    /// Nothing is ever sent: that it is gone is the news.
+    _over: mpsc::Sender<()>,
 }
 
 impl ServiceManager {
@@ -59,6 +73,33 @@ impl ServiceManager {
         if let Err(error) = sendmsg(socket, &text, &mut control, SendFlags::NOSIGNAL) {
             tracing::warn!(error = %error, "the service manager was not given a descriptor");
         }
+    }
+
+    /// Keeps the service manager patient until the daemon can answer for its loop: a large ledger
+    /// or a slow disk is no hang. For at most [`BEGINNING_MAX`], and until it is dropped.
+    pub fn begin(&self) -> Beginning {
+        let (over, is_over) = mpsc::channel::<()>();
+        let socket = self
+            .socket
+            .as_ref()
+            .and_then(|socket| socket.try_clone().ok());
+        let every = self.watchdog_interval().unwrap_or(BEGINNING_EVERY);
+        let every = every.min(BEGINNING_EVERY);
+        if let Some(socket) = socket {
+            let patience = every.saturating_mul(4).as_micros();
+            let say = format!("WATCHDOG=1\nEXTEND_TIMEOUT_USEC={patience}");
+            thread::spawn(move || {
+                let until = Instant::now() + BEGINNING_MAX;
+                while Instant::now() < until {
+                    // A manager that cannot be told will find out by itself.
+                    let _ = socket.send(say.as_bytes());
+                    if is_over.recv_timeout(every) != Err(mpsc::RecvTimeoutError::Timeout) {
+                        return;
+                    }
+                }
+            });
+        }
+        Beginning { _over: over }
     }
 
     /// Half of the time after which the service manager takes silence for a hang: how often to

@@ -71,6 +71,7 @@ pub(super) async fn work<R: HostRuntime>(
         options,
         signals,
         manager,
+        beginning,
         lock,
         news,
         first,
@@ -111,6 +112,7 @@ pub(super) async fn work<R: HostRuntime>(
         Err(error) => tracing::warn!(%error, "the notify socket cannot be handed on"),
     };
     let keep = options.keep_agents || R::OUTLIVES_DAEMON;
+    drop(beginning);
     let ending = ends::wait(signals, &manager, &handle, keep, loop_ended, hand_over).await;
     // The API ends by itself when it hears of the shutdown; a failure of it is on record there.
     let _ = shutdown.send(true);
