@@ -91,6 +91,9 @@ impl HostRuntime for SystemdRuntime {
             Ok(Err(error @ systemd::OpenError::Held { .. })) => Err(DaemonError::Taken(format!(
                 "{error}; stop that one: one daemon has the agents of a service manager"
             ))),
+            Ok(Err(error @ systemd::OpenError::TooOld { .. })) => {
+                Err(DaemonError::Refused(error.to_string()))
+            }
             Ok(Err(other)) => Err(DaemonError::system(
                 "cannot open the systemd runtime",
                 other,

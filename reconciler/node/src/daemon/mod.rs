@@ -35,7 +35,7 @@ use osmoda_runtime::{native::NativeRuntime, systemd::SystemdRuntime};
 
 pub use self::{
     bundles::{BundlePlace, BundlesChoice},
-    choice::{HostFacts, RuntimeChoice, RuntimeKind, choose},
+    choice::{RuntimeChoice, RuntimeKind, choose},
     offline::OfflineLedger,
 };
 use self::{ends::Ending, ground::Ground, host_runtime::HostRuntime, work::work};
@@ -118,7 +118,7 @@ impl DaemonError {
 /// [`DaemonError`].
 pub fn run(options: DaemonOptions) -> Result<(), DaemonError> {
     let (kind, why) =
-        choose(options.runtime, HostFacts::of_host()).map_err(DaemonError::Refused)?;
+        choose(options.runtime, osmoda_runtime::systemd::check()).map_err(DaemonError::Refused)?;
     if let Some(reason) = why {
         tracing::info!(
             reason,

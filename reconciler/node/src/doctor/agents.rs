@@ -11,6 +11,7 @@ use osmoda_runtime::native::{DEFAULT_PATH, find_program, survey};
 
 use super::{Findings, Request, is_root};
 use crate::{
+    daemon::RuntimeKind,
     error::chain,
     specs::{self, Loaded, SpecsRef},
 };
@@ -35,7 +36,12 @@ pub(super) fn has_nix_specs(specs: &SpecsRef) -> bool {
     }
 }
 
-pub(super) fn agents(request: &Request, loaded: Option<Loaded>, daemon: Option<u32>) -> Findings {
+pub(super) fn agents(
+    request: &Request,
+    loaded: Option<Loaded>,
+    daemon: Option<u32>,
+    kind: RuntimeKind,
+) -> Findings {
     let mut findings = Findings::of("agents");
     let shown = &request.specs;
     let Some(loaded) = loaded else {
@@ -61,17 +67,28 @@ pub(super) fn agents(request: &Request, loaded: Option<Loaded>, daemon: Option<u
             format!("`osmoda validate {}` says why", rejected.file.display()),
         );
     }
-    let missing = survey::cgroups(daemon).map(|survey| survey.missing);
-    let missing: Vec<&str> = match &missing {
-        Ok(missing) => missing.iter().map(|(name, _)| *name).collect(),
-        Err(_) => vec!["memory", "cpu", "pids"],
+    // Under systemd the runtime's own findings tell of controllers.
+    let missing = match kind {
+        RuntimeKind::Systemd => Vec::new(),
+        RuntimeKind::Native => match survey::cgroups(daemon) {
+            Ok(survey) => survey.missing.iter().map(|(name, _)| *name).collect(),
+            Err(_) => vec!["memory", "cpu", "pids"],
+        },
     };
     for loaded in loaded.agents.values() {
-        judge(&mut findings, &loaded.agent, &missing, is_root());
+        let spec = &loaded.agent.spec;
+        let own_user = kind == RuntimeKind::Systemd && spec.is_sandboxed();
+        judge(
+            &mut findings,
+            &loaded.agent,
+            &missing,
+            is_root() && !own_user,
+        );
     }
     findings
 }
 
+/// `root`: who names no user runs as root.
 fn judge(findings: &mut Findings, agent: &Agent, missing: &[&str], root: bool) {
     let (name, spec) = (&agent.name, &agent.spec);
     let path = spec.environment.get("PATH");
@@ -88,7 +105,7 @@ fn judge(findings: &mut Findings, agent: &Agent, missing: &[&str], root: bool) {
             "give its full path, or set PATH in `environment`",
         ),
     }
-    if runs_as_root(spec.user.as_deref(), root) {
+    if runs_as_root(spec.user.as_deref(), root, is_root()) {
         findings.warn(
             format!("{name} runs as root"),
             "give it a user of its own: user in its spec",
@@ -121,8 +138,12 @@ fn judge(findings: &mut Findings, agent: &Agent, missing: &[&str], root: bool) {
     }
 }
 
-fn runs_as_root(user: Option<&str>, daemon_is_root: bool) -> bool {
-    daemon_is_root && user.is_none_or(|user| user == "root" || user == "0")
+/// `by_default`: who names no user does.
+fn runs_as_root(user: Option<&str>, by_default: bool, daemon_is_root: bool) -> bool {
+    match user {
+        None => by_default,
+        Some(user) => daemon_is_root && (user == "root" || user == "0"),
+    }
 }
 
 fn is_program(file: &PathBuf) -> io::Result<()> {
@@ -232,7 +253,12 @@ mod tests {
 
     #[test]
     fn root_is_who_a_root_daemon_runs_agents_as_unless_told() {
-        assert!(runs_as_root(None, true) && runs_as_root(Some("root"), true));
-        assert!(!runs_as_root(Some("ada"), true) && !runs_as_root(None, false));
+        assert!(runs_as_root(None, true, true) && runs_as_root(Some("root"), false, true));
+        assert!(!runs_as_root(Some("ada"), true, true));
+        assert!(
+            !runs_as_root(None, false, true),
+            "it gets a user of its own"
+        );
+        assert!(!runs_as_root(None, false, false) && !runs_as_root(Some("root"), false, false));
     }
 }

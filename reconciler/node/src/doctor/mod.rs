@@ -18,7 +18,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    daemon::BundlesChoice,
+    daemon::{BundlesChoice, RuntimeKind},
     paths::Paths,
     specs::{LoadOptions, SpecsRef},
 };
@@ -116,9 +116,14 @@ pub fn examine(request: &Request) -> Report {
     let daemon = permissions::daemon(paths);
     let ledger = request.ledger.clone().unwrap_or_else(|| paths.ledger());
     let specs = agents::load(request);
+    let (kind, runtime) = runtime::runtime(daemon);
+    let cgroups = match kind {
+        RuntimeKind::Native => runtime::cgroups(daemon),
+        RuntimeKind::Systemd => Findings::of("cgroups"), // they are systemd's to divide
+    };
     let areas = [
-        runtime::runtime(daemon),
-        runtime::cgroups(daemon),
+        runtime,
+        cgroups,
         runtime::kernel(),
         nix::nix(request),
         permissions::permissions(paths, daemon),
@@ -126,7 +131,7 @@ pub fn examine(request: &Request) -> Report {
         host::clock(&ledger),
         host::limits(specs.as_ref().map_or(0, |loaded| loaded.agents.len())),
         ledger::ledger(&ledger),
-        agents::agents(request, specs, daemon),
+        agents::agents(request, specs, daemon, kind),
     ];
     let findings: Vec<_> = areas.into_iter().flat_map(|area| area.all).collect();
     Report {

@@ -1,8 +1,15 @@
 //! The runtime that would be used, its cgroups, and the kernel.
 
-use osmoda_runtime::native::survey::{self, CgroupSurvey, Feature};
+use osmoda_runtime::{
+    native::survey::{self, CgroupSurvey, Feature},
+    systemd::{self, Survey},
+};
 
 use super::Findings;
+use crate::{
+    daemon::{RuntimeChoice, RuntimeKind, choose},
+    error::chain,
+};
 
 /// What a controller enforces, by its name.
 const ENFORCES: [(&str, &str); 3] = [
@@ -18,14 +25,53 @@ const ENFORCES: [(&str, &str); 3] = [
 const DELEGATE: &str = "run the daemon as a service with Delegate=yes \
     (contrib/systemd/osmoda.service), on a host that boots with cgroup v2 alone";
 
-pub(super) fn runtime(daemon: Option<u32>) -> Findings {
+/// The runtime that `auto` takes on this host, and what is found about it.
+pub(super) fn runtime(daemon: Option<u32>) -> (RuntimeKind, Findings) {
     let mut findings = Findings::of("runtime");
-    findings.ok("native: the systemd runtime is not available in this version");
+    // With `auto` there is always one.
+    let (kind, why) =
+        choose(RuntimeChoice::Auto, systemd::check()).unwrap_or((RuntimeKind::Native, None));
+    match kind {
+        RuntimeKind::Native => findings.ok(format!(
+            "native: agents are children of the daemon{}",
+            why.map(|why| format!(" ({why})")).unwrap_or_default()
+        )),
+        RuntimeKind::Systemd => match systemd::survey() {
+            Ok(survey) => judge_systemd(&mut findings, &survey),
+            Err(error) => findings.fail(
+                format!("systemd: {}", chain(&error)),
+                "or use --runtime native",
+            ),
+        },
+    }
     match daemon {
         Some(pid) => findings.ok(format!("a daemon is at work: pid {pid}")),
         None => findings.ok("no daemon is at work in this state directory"),
     }
-    findings
+    (kind, findings)
+}
+
+fn judge_systemd(findings: &mut Findings, survey: &Survey) {
+    findings.ok(format!(
+        "systemd {}: agents are units in osmoda.slice, each with a sandbox",
+        survey.version
+    ));
+    match &survey.journal {
+        Ok(()) => findings.ok("the journal keeps what agents write"),
+        Err(why) => findings.fail(
+            format!("the journal cannot be read, and with it what agents write: {why}"),
+            "start systemd-journald, and install journalctl",
+        ),
+    }
+    for (controller, effect) in ENFORCES {
+        if !survey.controllers.iter().any(|known| known == controller) {
+            findings.warn(
+                format!("no {controller} controller: {effect}"),
+                "boot with cgroup v2 alone and without cgroup_disable=; in a container, have it \
+                 passed on",
+            );
+        }
+    }
 }
 
 pub(super) fn cgroups(daemon: Option<u32>) -> Findings {
@@ -124,6 +170,26 @@ mod tests {
             controllers: vec!["pids"],
             missing: vec![("memory", "it is not offered".to_owned())],
         }
+    }
+
+    #[test]
+    fn under_systemd_the_journal_is_needed_and_missing_controllers_are_told() {
+        let judged = |journal: Result<(), String>, controllers: &[&str]| {
+            let mut findings = Findings::of("runtime");
+            let controllers = controllers.iter().map(|&name| name.to_owned()).collect();
+            let survey = Survey {
+                version: 252,
+                controllers,
+                journal,
+            };
+            judge_systemd(&mut findings, &survey);
+            levels(&findings)
+        };
+        let all = ["cpu", "io", "memory", "pids"];
+        assert_eq!(judged(Ok(()), &all), [Level::Ok, Level::Ok]);
+        assert_eq!(judged(Err("no".to_owned()), &all), [Level::Ok, Level::Fail]);
+        let some = judged(Ok(()), &["memory"]);
+        assert_eq!(some, [Level::Ok, Level::Ok, Level::Warn, Level::Warn]);
     }
 
     #[test]

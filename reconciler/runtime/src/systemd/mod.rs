@@ -76,7 +76,7 @@ use crate::{
 pub use self::{
     options::{OpenError, SystemdOptions},
     start::Start,
-    survey::{Survey, survey},
+    survey::{Survey, check, survey},
 };
 
 /// The slice that all agents are in.

@@ -42,7 +42,10 @@ pub fn survey() -> Result<Survey, OpenError> {
     })
 }
 
-/// The part that no bus is needed for.
+/// The part that no bus and no program is needed for: which runtime a daemon gets.
+///
+/// # Errors
+/// As [`survey`].
 pub fn check() -> Result<(), OpenError> {
     if !Path::new(BOOTED).is_dir() {
         return Err(OpenError::NotBooted {
