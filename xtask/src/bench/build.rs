@@ -67,12 +67,15 @@ pub fn c_program(name: &str, output: &Path) -> anyhow::Result<PathBuf> {
         .join("xtask/bench")
         .join(format!("{name}.c"));
     let program = output.join(name);
+    // Renamed when it is whole: another benchmark may be running the one before.
+    let new = output.join(format!("{name}.{}", std::process::id()));
     fs::create_dir_all(output).with_context(|| format!("creating {}", output.display()))?;
     let mut compiler = Command::new("cc");
     compiler
         .args(["-std=gnu11", "-O2", "-Wall", "-Wextra", "-static", "-o"])
-        .arg(&program)
+        .arg(&new)
         .arg(source);
     project::output(&mut compiler).context("compiling needs gcc and libc6-dev")?;
+    fs::rename(&new, &program).with_context(|| format!("renaming {}", new.display()))?;
     Ok(program)
 }

@@ -321,8 +321,12 @@ impl Report {
         );
         // Sixteen lines show a trend; the JSON has every look.
         let step = self.held.len().div_ceil(15).max(1);
-        let last = self.held.iter().skip(1).last();
-        for held in self.held.iter().step_by(step).chain(last) {
+        let end = self.held.len().saturating_sub(1);
+        let shown = |place: &usize| place.is_multiple_of(step) || *place == end;
+        for held in (0..self.held.len())
+            .filter(shown)
+            .map(|place| &self.held[place])
+        {
             let mebibytes = |bytes: u64| as_float(bytes) / 1_048_576.0;
             text.push_str(&format!(
                 "| {:.1} | {:.2} | {} | {} | {:.2} | {:.2} | {:.2} |\n",

@@ -208,11 +208,13 @@ impl<'a> Fleet<'a> {
         let bound = COME_BOUND + each;
         let left = bound.saturating_sub(start.elapsed());
         self.records.next(left).with_context(|| {
+            let log = self.job.directory.join("supervisor.log");
+            let said = fs::read_to_string(log).unwrap_or_default();
             format!(
-                "no agent of {} came within {} s; see {}",
+                "no agent of {} came within {} s; it said last: {}",
                 self.contender.name(),
                 bound.as_secs(),
-                self.job.directory.join("supervisor.log").display()
+                said.lines().last().unwrap_or("nothing")
             )
         })
     }

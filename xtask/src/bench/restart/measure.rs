@@ -65,14 +65,19 @@ pub struct Measures {
 }
 
 /// One of the measurements.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum, serde::Serialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Part {
+    /// One settled agent killed.
     Settled,
+    /// One young agent killed.
     Young,
+    /// Many killed at once.
     Burst,
-    Flood,
+    /// Memory and idle processor time.
     Cost,
+    /// A great many killed at once, and their memory.
+    Flood,
 }
 
 impl Part {
@@ -119,62 +124,46 @@ impl Ground {
     }
 }
 
-/// All measurements, in place.
-pub fn all(entrants: &mut [Entrant], ground: &Ground, settings: &Settings) {
-    announce(Part::Settled, 1);
-    let sink = |measures: &mut Measures, sample| measures.settled_ns.push(sample);
-    turns(entrants, ground, Part::Settled, 1, settings.kills, sink);
-    announce(Part::Young, 1);
-    for _ in 0..settings.kills {
-        each(entrants, Part::Young, |entrant| young(entrant, ground));
+/// These measurements, in place.
+pub fn all(entrants: &mut [Entrant], ground: &Ground, settings: &Settings, parts: &[Part]) {
+    for part in parts {
+        measure(entrants, ground, settings, *part);
     }
-    announce(Part::Burst, settings.burst);
-    let sink = |measures: &mut Measures, sample| measures.burst_ns.push(sample);
-    turns(
-        entrants,
-        ground,
-        Part::Burst,
-        settings.burst,
-        BURST_ROUNDS,
-        sink,
-    );
-    announce(Part::Cost, settings.many);
-    each(entrants, Part::Cost, |entrant| {
-        costs(entrant, ground, settings.many)
-    });
-    announce(Part::Flood, settings.flood);
-    each(entrants, Part::Flood, |entrant| {
-        flood(entrant, ground, settings.flood)
-    });
-    // Too many to keep all contenders' running at once, so those that are compared have a second
-    // turn at the end.
-    each(entrants, Part::Flood, |entrant| {
-        match entrant.contender.role() {
-            Role::Floor | Role::Osmoda => flood(entrant, ground, settings.flood),
-            Role::Peer => Ok(()),
-        }
-    });
 }
 
-/// Only kills of one settled agent, and of many at once.
-pub fn kills(entrants: &mut [Entrant], ground: &Ground, settings: &Settings) {
-    announce(Part::Settled, 1);
-    let sink = |measures: &mut Measures, sample| measures.settled_ns.push(sample);
-    turns(entrants, ground, Part::Settled, 1, settings.kills, sink);
-    announce(Part::Burst, settings.burst);
-    let sink = |measures: &mut Measures, sample| measures.burst_ns.push(sample);
-    turns(
-        entrants,
-        ground,
-        Part::Burst,
-        settings.burst,
-        BURST_ROUNDS,
-        sink,
-    );
-}
-
-fn announce(part: Part, agents: usize) {
+fn measure(entrants: &mut [Entrant], ground: &Ground, settings: &Settings, part: Part) {
+    let agents = match part {
+        Part::Settled | Part::Young => 1,
+        Part::Burst => settings.burst,
+        Part::Cost => settings.many,
+        Part::Flood => settings.flood,
+    };
     println!("{} ({agents}) ...", part.name());
+    match part {
+        Part::Settled => {
+            let sink = |measures: &mut Measures, sample| measures.settled_ns.push(sample);
+            turns(entrants, ground, part, agents, settings.kills, sink);
+        }
+        Part::Young => {
+            for _ in 0..settings.kills {
+                each(entrants, part, |entrant| young(entrant, ground));
+            }
+        }
+        Part::Burst => {
+            let sink = |measures: &mut Measures, sample| measures.burst_ns.push(sample);
+            turns(entrants, ground, part, agents, BURST_ROUNDS, sink);
+        }
+        Part::Cost => each(entrants, part, |entrant| costs(entrant, ground, agents)),
+        Part::Flood => {
+            each(entrants, part, |entrant| flood(entrant, ground, agents));
+            // Too many to keep all contenders' running at once, so those that are compared have a
+            // second turn at the end.
+            each(entrants, part, |entrant| match entrant.contender.role() {
+                Role::Floor | Role::Osmoda => flood(entrant, ground, agents),
+                Role::Peer => Ok(()),
+            });
+        }
+    }
 }
 
 /// Runs a step for every entrant that is here and has not failed in this part.

@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{process, project};
 use contenders::{Contender, Role};
-use measure::{Entrant, Ground, Measures};
+use measure::{Entrant, Ground, Measures, Part};
 use report::{Report, Row};
 
 pub use under_systemd::{SystemdArgs, run as run_under_systemd};
@@ -37,7 +37,19 @@ pub struct Args {
     /// Only contenders whose name begins with one of these (the floor always runs).
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
+    /// Only these measurements.
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = ALL)]
+    parts: Vec<Part>,
 }
+
+/// Every measurement, in the order in which they are made.
+const ALL: [Part; 5] = [
+    Part::Settled,
+    Part::Young,
+    Part::Burst,
+    Part::Cost,
+    Part::Flood,
+];
 
 /// How much is measured.
 #[derive(Debug, Clone, clap::Args, serde::Serialize)]
@@ -74,7 +86,7 @@ pub fn run(args: &Args, common: &Common) -> anyhow::Result<Vec<Goal>> {
     println!("{}", machine.describe());
 
     let mut entrants = enter(contenders::all(floor, osmoda), &args.only);
-    measure::all(&mut entrants, &ground, &args.settings);
+    measure::all(&mut entrants, &ground, &args.settings, &args.parts);
     let left = process::descendants(std::process::id());
     process::end_descendants(std::process::id());
 

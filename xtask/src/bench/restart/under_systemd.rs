@@ -10,7 +10,7 @@ use anyhow::{Context as _, bail, ensure};
 
 use super::{
     Settings, contenders,
-    measure::{self, Ground},
+    measure::{self, Ground, Part},
     report::{Report, Row},
 };
 use crate::{
@@ -67,7 +67,8 @@ pub fn run(args: &SystemdArgs, common: &Common) -> anyhow::Result<Vec<Goal>> {
         many: 0,
     };
     let mut entrants = super::enter(contenders::under_systemd(floor, osmoda), &[]);
-    measure::kills(&mut entrants, &ground, &settings);
+    let parts = [Part::Settled, Part::Burst];
+    measure::all(&mut entrants, &ground, &settings, &parts);
     process::end_descendants(std::process::id());
     let report = Report {
         file_system: machine::file_system(&ground.directory),

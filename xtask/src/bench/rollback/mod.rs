@@ -3,7 +3,9 @@
 //!
 //! The program that does both in turns is an example of the crate that knows Nix
 //! (reconciler/nix/examples/nix-bench.rs); here it is built, run in an empty directory, and its
-//! samples become a table.
+//! samples become a table. [`verdict`] measures the whole way back in a daemon.
+
+mod verdict;
 
 use std::{
     fmt::Write as _,
@@ -30,6 +32,9 @@ pub struct Args {
     /// Rollbacks of each contender.
     #[arg(long, default_value_t = 200)]
     rounds: u64,
+    /// Deploys that a daemon goes back from.
+    #[arg(long, default_value_t = 12)]
+    verdicts: u64,
     /// A nix-bench that is built already (default: build it now, release profile).
     #[arg(long)]
     program: Option<PathBuf>,
@@ -54,6 +59,8 @@ struct Report {
     file_system: String,
     rounds: u64,
     samples: Samples,
+    /// From the crash that condemns a deploy to the first act of the old one.
+    verdict_ns: Vec<u64>,
 }
 
 /// Measures, prints, and writes target/bench/rollback.{json,md,svg}.
@@ -71,6 +78,12 @@ pub fn run(args: &Args, common: &Common) -> anyhow::Result<Vec<Goal>> {
         Some(program) => program.clone(),
         None => build::example("osmoda-nix", "nix-bench")?,
     };
+    let agent = build::c_program("agent", &output::directory())?;
+    let osmoda = common.osmoda()?;
+    println!("going back from {} deploys ...", args.verdicts);
+    let daemon = output::Ground::new("verdict")?;
+    let verdict_ns = verdict::measure(&osmoda, &agent, daemon.path(), args.verdicts)?;
+    println!("{} rollbacks of each kind ...", args.rounds);
     let mut command = Command::new(program);
     command.arg(&ground).arg(args.rounds.to_string());
     let printed = project::output(&mut command).context("measuring needs nix-env (Nix)")?;
@@ -79,6 +92,7 @@ pub fn run(args: &Args, common: &Common) -> anyhow::Result<Vec<Goal>> {
         file_system: machine::file_system(&ground),
         rounds: args.rounds,
         samples: serde_json::from_str(printed.trim()).context("reading what nix-bench printed")?,
+        verdict_ns,
     };
     remove(&ground)?;
     let (table, goals) = (report.markdown(), report.goals());
@@ -105,10 +119,10 @@ impl Report {
         vec![
             Goal::new(
                 "P10",
-                "back to a recorded generation",
+                "the crash that condemns a deploy to the first act of the old one",
                 Bound::Below(10.0),
                 "ms",
-                own.map(|ns| ns / 1e6),
+                median(&self.verdict_ns).map(|ns| ns / 1e6),
             ),
             Goal::new(
                 "P10",
@@ -136,6 +150,10 @@ impl Report {
             ("osmoda, bundles in a directory", &samples.directory_ns),
             ("osmoda, bundles in the Nix store", &samples.store_ns),
             ("nix-env --rollback", &samples.nix_env_ns),
+            (
+                "osmoda, from the condemning crash to the old one's first act",
+                &self.verdict_ns,
+            ),
         ] {
             let middle = median(of);
             let ratio = |above: Option<f64>, below: Option<f64>| {
@@ -153,8 +171,9 @@ impl Report {
         }
         let _ = writeln!(
             text,
-            "\n- {} rollbacks each, in turns; {}.\n- Machine: {}; store and profiles on {}.",
+            "\n- {} rollbacks each, in turns, and {} deploys that a daemon went back from; {}.\n- Machine: {}; store and profiles on {}.",
             fixed(Some(as_float(self.rounds)), 0),
+            self.verdict_ns.len(),
             samples.nix,
             self.machine.describe(),
             self.file_system
@@ -184,11 +203,12 @@ mod tests {
                 nix_env_ns: vec![30_000_000],
                 floor_ns: vec![1_000_000],
             },
+            verdict_ns: vec![4_000_000],
         };
         let text = report.markdown();
         let row = "| osmoda, bundles in the Nix store | 2.000 | 2.000 | 2.0 | 15.0 |";
         assert!(text.contains(row), "{text}");
         let measured = report.goals().into_iter().map(|goal| goal.measured);
-        assert_eq!(measured.collect::<Vec<_>>(), [Some(2.0), Some(15.0)]);
+        assert_eq!(measured.collect::<Vec<_>>(), [Some(4.0), Some(15.0)]);
     }
 }
