@@ -4,6 +4,7 @@
 //! `the_suite_passes_under_a_systemd_of_its_own` has them run in namespaces
 //! (checks/systemd/namespace.sh). All cases share the host's one systemd, so they run one by one.
 
+mod systemd_only;
 mod systemd_subject;
 
 use std::process::Command;

@@ -152,11 +152,12 @@ impl Begun {
     ) -> Result<Self, StartError> {
         let name = name(&request.agent.name, shared.next_probe());
         let environment_file = shared.options.runtime_dir.join("environment").join(&name);
+        let inherited = start::inherited(&shared).await?;
         let preparing = {
             let (shared, name, file) =
                 (Arc::clone(&shared), name.clone(), environment_file.clone());
             spawn_blocking(move || {
-                let ready = prepare(&shared, &request, &generation, &name, &file)?;
+                let ready = prepare(&shared, &request, (&generation, &inherited), &name, &file)?;
                 environment::put(&file, &ready.environment).map_err(|source| {
                     let what = "cannot write the environment of the probe".to_owned();
                     StartError::System { what, source }
@@ -245,7 +246,7 @@ fn name(agent: &AgentName, serial: u64) -> String {
 fn prepare(
     shared: &Shared,
     request: &ProbeRequest,
-    generation: &Generation,
+    (generation, inherited): (&Generation, &[String]),
     name: &str,
     environment_file: &Path,
 ) -> Result<Ready, StartError> {
@@ -305,7 +306,7 @@ fn prepare(
             Variant::Fd(Fd::Owned(written)),
         ),
         ("StandardErrorFileDescriptor", Variant::Fd(Fd::Owned(copy))),
-        ("UnsetEnvironment", start::unset(&all)),
+        ("UnsetEnvironment", start::unset(&all, inherited)),
     ]);
     Ok(Ready {
         environment: environment::text(&all)?,

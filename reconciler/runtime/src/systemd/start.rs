@@ -40,7 +40,7 @@ use crate::{
 /// A start that waits for the word.
 pub struct Start {
     shared: Arc<Shared>,
-    preparing: JoinHandle<Prepared>,
+    preparing: JoinHandle<Result<Prepared, JoinError>>,
 }
 
 struct Prepared {
@@ -63,11 +63,27 @@ pub(super) fn begin(shared: &Arc<Shared>, request: StartRequest) -> Start {
     let for_it = Arc::clone(shared);
     Start {
         shared: Arc::clone(shared),
-        preparing: shared.scheduler.spawn_blocking(move || {
-            let ready = prepare(&for_it, &request);
-            Prepared { request, ready }
+        preparing: shared.scheduler.spawn(async move {
+            let inherited = inherited(&for_it).await;
+            let preparing = spawn_blocking(move || {
+                let ready = inherited.and_then(|names| prepare(&for_it, &request, &names));
+                Prepared { request, ready }
+            });
+            preparing.await
         }),
     }
+}
+
+/// The variables that systemd gives to all services by itself (systemctl set-environment).
+pub(super) async fn inherited(shared: &Shared) -> Result<Vec<String>, StartError> {
+    let environment = shared.bus.manager_property("Environment").await;
+    let environment = environment.map_err(|error| StartError::System {
+        what: "cannot ask systemd for its environment".to_owned(),
+        source: error.into(),
+    })?;
+    let all = Vec::<String>::try_from(environment).unwrap_or_default();
+    let names = all.iter().filter_map(|variable| variable.split_once('='));
+    Ok(names.map(|(name, _)| name.to_owned()).collect())
 }
 
 impl PreparedStart for Start {
@@ -76,7 +92,10 @@ impl PreparedStart for Start {
         let Self { shared, preparing } = self;
         let scheduler = shared.scheduler.clone();
         let acting = scheduler.spawn(async move {
-            let prepared = preparing.await.map_err(broken_off)?;
+            let prepared = preparing
+                .await
+                .and_then(|prepared| prepared)
+                .map_err(broken_off)?;
             act(&shared, prepared).await
         });
         async move { acting.await.map_err(broken_off)? }
@@ -90,7 +109,11 @@ fn broken_off(error: JoinError) -> StartError {
     }
 }
 
-fn prepare(shared: &Shared, request: &StartRequest) -> Result<Ready, StartError> {
+fn prepare(
+    shared: &Shared,
+    request: &StartRequest,
+    inherited: &[String],
+) -> Result<Ready, StartError> {
     let (agent, spec) = (&request.agent, &*request.spec);
     let options = &shared.options;
     let user = user::resolve(spec)?;
@@ -124,7 +147,7 @@ fn prepare(shared: &Shared, request: &StartRequest) -> Result<Ready, StartError>
         place: &place,
     };
     let mut definition = definition::of_agent(options, &what);
-    definition.push(("UnsetEnvironment", unset(&all)));
+    definition.push(("UnsetEnvironment", unset(&all, inherited)));
     Ok(Ready {
         environment: environment::text(&all)?,
         definition,
@@ -149,14 +172,15 @@ pub(super) fn program(
     Ok((program, directory))
 }
 
-/// What systemd would add to an environment by itself.
-pub(super) fn unset(all: &BTreeMap<String, Vec<u8>>) -> zbus::Variant<'static> {
-    let own = environment::SYSTEMDS_OWN.iter();
-    let own: Vec<&str> = own
-        .copied()
-        .filter(|name| !all.contains_key(*name))
-        .collect();
-    definition::strings(&own)
+/// What systemd would add to an environment: what it inherits, and what it makes itself.
+pub(super) fn unset(
+    all: &BTreeMap<String, Vec<u8>>,
+    inherited: &[String],
+) -> zbus::Variant<'static> {
+    let own = environment::SYSTEMDS_OWN.iter().copied();
+    let added = own.chain(inherited.iter().map(String::as_str));
+    let added: Vec<&str> = added.filter(|name| !all.contains_key(*name)).collect();
+    definition::strings(&added)
 }
 
 async fn act(shared: &Arc<Shared>, prepared: Prepared) -> Result<Instance, StartError> {

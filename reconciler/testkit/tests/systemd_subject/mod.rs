@@ -37,6 +37,13 @@ impl Systemd {
         subject
     }
 
+    /// The daemon dies, something happens, and another begins.
+    pub fn while_no_daemon_lives(&mut self, happens: impl FnOnce()) {
+        self.runtime = None;
+        happens();
+        self.open();
+    }
+
     fn open(&mut self) {
         let place = |name: &str| self.directory.path().join(name);
         let clock = Arc::new(SystemClock::new().unwrap());
