@@ -29,8 +29,8 @@ pub(crate) struct Limits {
     pub timeout: Duration,
     /// Bytes of stdout.
     pub max_output: usize,
-    /// Bytes of address space (RLIMIT_AS).
-    pub max_memory: u64,
+    /// Bytes of address space (RLIMIT_AS) of each of its processes.
+    pub max_memory: Option<u64>,
 }
 
 /// A command that ended by itself.
@@ -60,7 +60,9 @@ pub(crate) fn run(command: &mut Command, limits: Limits) -> Result<Finished, Run
         .spawn()
         .map_err(RunError::Spawn)?;
     let mut group = Group { child };
-    group.limit_memory(limits.max_memory);
+    if let Some(bytes) = limits.max_memory {
+        group.limit_memory(bytes);
+    }
     let pidfd = pidfd_open(group.pid(), PidfdFlags::empty()).map_err(wait_error)?;
     let mut stdout = Pipe::new(group.child.stdout.take(), limits.max_output);
     let mut stderr = Pipe::new(group.child.stderr.take(), usize::MAX);
@@ -220,7 +222,7 @@ mod tests {
     const LIMITS: Limits = Limits {
         timeout: Duration::from_secs(30),
         max_output: 1 << 20,
-        max_memory: 1 << 30,
+        max_memory: Some(1 << 30),
     };
 
     fn shell(script: &str, limits: Limits) -> Result<Finished, RunError> {

@@ -288,8 +288,8 @@ fn preparing_changes_no_generation_and_gives_what_is_then_activated() {
     each(|subject| {
         let profiles = subject.profiles();
         let a = agent("a");
-        let prepared = profiles.prepare(&a, "one").unwrap();
-        assert_eq!(profiles.prepare(&a, "one").unwrap(), prepared);
+        let prepared = profiles.prepare(&a, "one", None).unwrap();
+        assert_eq!(profiles.prepare(&a, "one", None).unwrap(), prepared);
         assert!(profiles.list(&a).unwrap().is_empty());
         let made = deploy(profiles, "a", &["one"]).remove(0);
         assert_eq!(made.store_path, prepared);

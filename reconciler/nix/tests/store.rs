@@ -129,7 +129,7 @@ fn garbage_collected_between_preparing_and_activating_is_made_again() {
     f.nix
         .nix_store(&[&args[..], &[root.to_str().unwrap()]].concat());
     let text = manifest(&program);
-    let prepared = f.profiles.prepare(&a(), &text).unwrap();
+    let prepared = f.profiles.prepare(&a(), &text, None).unwrap();
     assert!(f.profiles.list(&a()).unwrap().is_empty());
     f.nix.collect_garbage();
     assert!(!Path::new(&prepared).exists());
@@ -211,7 +211,9 @@ fn a_closure_that_changed_is_reported_and_refused_until_it_is_whole() {
     assert!(refused(f.profiles.check(&bad)));
     assert!(refused(f.profiles.switch(&a(), &bad)));
     assert!(refused(
-        f.profiles.prepare(&a(), &manifest(&program)).map(drop)
+        f.profiles
+            .prepare(&a(), &manifest(&program), None)
+            .map(drop)
     ));
     assert!(refused(
         f.profiles.activate(&a(), &manifest(&program)).map(drop)

@@ -182,6 +182,7 @@ fn declared(names: &[AgentName]) -> Loaded {
         let loaded = LoadedAgent {
             agent: Arc::new(specs::load_manifest(&manifest.to_string()).unwrap()),
             file: PathBuf::from("agents.yaml"),
+            recipe: None,
         };
         (name.clone(), loaded)
     };

@@ -34,6 +34,7 @@ mod log_keeping;
 mod looking;
 mod main_job;
 mod metrics;
+mod nix_builds;
 mod nix_bundles;
 mod operating;
 mod probes;

@@ -3,7 +3,10 @@
 use std::{io, path::PathBuf};
 
 use super::{MANIFEST_FILE, MANIFEST_MAX};
-use crate::store::{Damage, StoreError};
+use crate::{
+    eval::EvalError,
+    store::{Damage, StoreError},
+};
 
 /// Why a bundle cannot be written or used.
 #[derive(Debug, thiserror::Error)]
@@ -60,6 +63,15 @@ pub enum BundleError {
         /// Why not.
         why: String,
     },
+    /// What its spec has built cannot be told.
+    #[error("cannot tell what the spec of {agent} has to have built")]
+    Recipe {
+        /// Whose.
+        agent: String,
+        /// Why not.
+        #[source]
+        source: EvalError,
+    },
     /// The store could not be asked or changed, or does not have what is needed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -71,6 +83,7 @@ impl BundleError {
         match self {
             Self::Io { .. } => true,
             Self::Store(error) => error.is_retryable(),
+            Self::Recipe { source, .. } => source.is_retryable(),
             Self::Damaged { .. }
             | Self::DamagedClosure { .. }
             | Self::NotABundle(_)

@@ -23,7 +23,10 @@ use osmoda_core::name::AgentName;
 
 pub(crate) use self::directory::bundle_path;
 pub use self::error::BundleError;
-use crate::store::{Damage, Fault, NixStore, Progress, StoreError, Verified, Watch};
+use crate::{
+    eval::Recipe,
+    store::{Damage, Fault, NixStore, Progress, StoreError, Verified, Watch},
+};
 
 /// The file in a bundle that is a directory.
 pub const MANIFEST_FILE: &str = "manifest.json";
@@ -55,9 +58,15 @@ impl Bundles {
     }
 
     /// Sees to it that the bundle of `manifest` is there, whole and usable, and gives its path.
-    pub fn write(&self, agent: &AgentName, manifest: &str) -> Result<PathBuf, BundleError> {
+    /// What it needs is fetched, and built where `recipe` tells how.
+    pub fn write(
+        &self,
+        agent: &AgentName,
+        manifest: &str,
+        recipe: Option<&Recipe>,
+    ) -> Result<PathBuf, BundleError> {
         let path = match &self.store {
-            Some(store) => nix::write(store, agent, manifest)?,
+            Some(store) => nix::write(store, agent, manifest, recipe)?,
             None => directory::write_bundle(&self.directory, agent, manifest)?,
         };
         self.refuse_damaged(&path)?;
@@ -119,7 +128,7 @@ impl Bundles {
         let parsed = parsed.map_err(|_| BundleError::NotABundle(path.to_path_buf()))?;
         store.add_root(link, &parsed)?;
         if store.info(&parsed)?.is_none() {
-            nix::write(store, agent, manifest)?;
+            nix::write(store, agent, manifest, None)?;
         }
         Ok(())
     }

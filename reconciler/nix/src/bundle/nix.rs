@@ -17,6 +17,7 @@ use osmoda_core::name::AgentName;
 
 use super::{BundleError, MANIFEST_FILE, MANIFEST_MAX, read_limited, text};
 use crate::{
+    eval::Recipe,
     hash,
     store::{
         Damage, Fault, NixStore, PathInfo, StoreError,
@@ -52,12 +53,13 @@ fn name(agent: &AgentName) -> String {
     format!("osmoda-{agent}.json")
 }
 
-/// Sees to it that the bundle of `manifest` is in the store, with all that it refers to; fetches
-/// what is not there. Blocks for as long as that takes.
+/// Sees to it that the bundle of `manifest` is in the store, with all that it refers to; builds
+/// or fetches what is not there. Blocks for as long as that takes.
 pub(super) fn write(
     store: &NixStore,
     agent: &AgentName,
     manifest: &str,
+    recipe: Option<&Recipe>,
 ) -> Result<PathBuf, BundleError> {
     if manifest.len() > MANIFEST_MAX {
         let path = PathBuf::from(store.dir().as_str()).join(name(agent));
@@ -65,13 +67,29 @@ pub(super) fn write(
     }
     let known = path(store, agent, manifest)?;
     if store.info(&known)?.is_none() {
-        store.realise(&references(store, manifest))?;
+        let needed = references(store, manifest);
+        if let Some(recipe) = recipe
+            && !store.has_all(&needed)?
+        {
+            build(store, agent, recipe)?;
+        }
+        store.realise(&needed)?;
         // What has come may have made clear which names the manifest means.
         let references = references(store, manifest);
         let made = store.add_text(&name(agent), manifest, &references)?;
         return checked(store, &made);
     }
     checked(store, &known)
+}
+
+/// Builds what the spec mentions of derivations.
+fn build(store: &NixStore, agent: &AgentName, recipe: &Recipe) -> Result<(), BundleError> {
+    let derivations = recipe.derivations(|program| store.command(program));
+    let derivations = derivations.map_err(|source| BundleError::Recipe {
+        agent: agent.to_string(),
+        source,
+    })?;
+    Ok(store.build(&derivations)?)
 }
 
 fn checked(store: &NixStore, path: &StorePath) -> Result<PathBuf, BundleError> {

@@ -15,7 +15,7 @@ fn a_bundle_that_was_collected_before_it_was_protected_is_made_again() {
     }
     let bundles = Bundles::new(root.join("bundles"), Some(store));
     let agent = AgentName::new("a").unwrap();
-    let path = bundles.write(&agent, "{}").unwrap();
+    let path = bundles.write(&agent, "{}", None).unwrap();
     let link = root.join("a-1-link");
     symlink(&path, &link).unwrap();
     // As the collector does, whose roots were read before the link was there.

@@ -47,7 +47,7 @@ const RESTRICTED: [(&str, &str); 3] = [
 
 /// Variables that a flake evaluation keeps: who we are, where caches and keys lie, how to reach
 /// the network and the store.
-const KEPT_FOR_FLAKES: [&str; 16] = [
+const KEPT_FOR_FLAKES: [&str; 19] = [
     "HOME",
     "USER",
     "LOGNAME",
@@ -57,6 +57,9 @@ const KEPT_FOR_FLAKES: [&str; 16] = [
     "XDG_STATE_HOME",
     "XDG_DATA_HOME",
     "NIX_REMOTE",
+    "NIX_STORE_DIR",
+    "NIX_STATE_DIR",
+    "NIX_LOG_DIR",
     "NIX_CONF_DIR",
     "NIX_SSL_CERT_FILE",
     "SSL_CERT_FILE",
@@ -75,21 +78,70 @@ pub(super) fn for_files(
     options: &EvalOptions,
     private: &Path,
 ) -> Result<Command, EvalError> {
-    let nixpkgs = options.nixpkgs.as_deref().map(canonical).transpose()?;
+    let nixpkgs = nixpkgs(options)?;
     let mut expression = format!("({}).files [", walk(false));
     for file in files {
         write!(expression, " {}", quoted(file)?).ok();
     }
-    let packages = nixpkgs.as_deref().map_or(Ok("null".to_owned()), quoted)?;
-    write!(expression, " ] {packages}").ok();
+    write!(expression, " ] {}", nixpkgs.quoted).ok();
 
     let mut command = Command::new(program(options, INSTANTIATE));
+    environment(&mut command);
     command
-        .args(["--eval", "--strict", "--json", "--show-trace"])
+        .env("HOME", private)
+        .env("NIX_CONF_DIR", private)
         .args(["--store", "dummy://"]);
-    settings(&mut command, &SETTINGS);
-    settings(&mut command, &RESTRICTED);
-    for (index, root) in roots.iter().copied().chain(nixpkgs.as_deref()).enumerate() {
+    // Output paths are those of the store that the bundles are made in.
+    if let Some(store) = std::env::var_os("NIX_STORE_DIR") {
+        command.env("NIX_STORE_DIR", store);
+    }
+    restricted(&mut command, &expression, roots, &nixpkgs, private)?;
+    Ok(command)
+}
+
+/// Has `command`, which finds a real store, write the derivations that the spec in `file`
+/// (absolute, canonical) names into that store, and print what is to be realised. Nothing is built.
+pub(super) fn for_needs(
+    mut command: Command,
+    file: &Path,
+    roots: &[&Path],
+    options: &EvalOptions,
+    private: &Path,
+) -> Result<Command, EvalError> {
+    let nixpkgs = nixpkgs(options)?;
+    let (walk, file) = (walk(false), quoted(file)?);
+    let expression = format!("({walk}).fileNeeds {file} {}", nixpkgs.quoted);
+    command.arg("--read-write-mode");
+    restricted(&mut command, &expression, roots, &nixpkgs, private)?;
+    Ok(command)
+}
+
+/// What `pkgs` is taken from.
+struct Nixpkgs {
+    path: Option<PathBuf>,
+    /// In the Nix language.
+    quoted: String,
+}
+
+fn nixpkgs(options: &EvalOptions) -> Result<Nixpkgs, EvalError> {
+    let path = options.nixpkgs.as_deref().map(canonical).transpose()?;
+    let quoted = path.as_deref().map_or(Ok("null".to_owned()), quoted)?;
+    Ok(Nixpkgs { path, quoted })
+}
+
+/// Has `nix-instantiate` evaluate `expression`, reading `roots` and nixpkgs and nothing else.
+fn restricted(
+    command: &mut Command,
+    expression: &str,
+    roots: &[&Path],
+    nixpkgs: &Nixpkgs,
+    private: &Path,
+) -> Result<(), EvalError> {
+    command.args(["--eval", "--strict", "--json", "--show-trace"]);
+    settings(command, &SETTINGS);
+    settings(command, &RESTRICTED);
+    let readable = roots.iter().copied().chain(nixpkgs.path.as_deref());
+    for (index, root) in readable.enumerate() {
         // Only what is on the search path may be read. The name before `=` is of no use but
         // keeps a `=` or a URL in a path from being understood.
         let mut entry = OsString::from(format!("osmoda-{index}="));
@@ -98,38 +150,57 @@ pub(super) fn for_files(
     }
     command
         .arg("-")
-        .stdin(Stdio::from(expression_file(private, &expression)?))
-        .current_dir(private);
-    environment(&mut command);
-    command
-        .env("HOME", private)
-        .env("TMPDIR", private)
-        .env("NIX_CONF_DIR", private);
+        .stdin(Stdio::from(expression_file(private, expression)?))
+        .current_dir(private)
+        .env("TMPDIR", private);
     for directory in ["CACHE", "CONFIG", "DATA", "STATE"] {
         command.env(format!("XDG_{directory}_HOME"), private.join("home"));
     }
-    Ok(command)
+    Ok(())
 }
 
 /// A command for the attribute of a flake.
 pub(super) fn for_flake(reference: &str, options: &EvalOptions) -> Command {
     let mut command = Command::new(program(options, NIX));
-    command
-        .args(["--extra-experimental-features", "nix-command flakes"])
-        .args(["eval", "--json", "--no-write-lock-file", "--show-trace"])
-        .args(["--apply", &format!("({}).flake", walk(true))]);
-    if let Some(store) = &options.store {
-        command.args(["--store", store]);
-    }
-    settings(&mut command, &SETTINGS);
-    command.arg(reference).stdin(Stdio::null()).current_dir("/");
     environment(&mut command);
     for name in KEPT_FOR_FLAKES {
         if let Some(value) = std::env::var_os(name) {
             command.env(name, value);
         }
     }
+    of_flake(
+        &mut command,
+        reference,
+        &format!("({}).flake", walk(true)),
+        options,
+    );
     command
+}
+
+/// As [`for_needs`], for one spec of the attribute of a flake. (`nix eval` writes derivations
+/// unless it is told not to.)
+pub(super) fn for_flake_needs(
+    mut command: Command,
+    reference: &str,
+    name: &str,
+    options: &EvalOptions,
+) -> Command {
+    let name = crate::expression::string(name);
+    let apply = format!("({}).flakeNeeds {name}", walk(true));
+    of_flake(&mut command, reference, &apply, options);
+    command
+}
+
+fn of_flake(command: &mut Command, reference: &str, apply: &str, options: &EvalOptions) {
+    command
+        .args(["--extra-experimental-features", "nix-command flakes"])
+        .args(["eval", "--json", "--no-write-lock-file", "--show-trace"])
+        .args(["--apply", apply]);
+    if let Some(store) = &options.store {
+        command.args(["--store", store]);
+    }
+    settings(command, &SETTINGS);
+    command.arg(reference).stdin(Stdio::null()).current_dir("/");
 }
 
 /// `nix --version`.

@@ -13,6 +13,7 @@ mod error;
 mod flake;
 mod info;
 mod position;
+mod recipe;
 mod stderr;
 mod tree;
 
@@ -29,6 +30,7 @@ use osmoda_core::spec::tree::Tree;
 
 pub use self::error::{Diagnostic, EvalError};
 pub use self::info::NixInfo;
+pub use self::recipe::Recipe;
 use self::{position::Source, tree::Walk};
 use crate::process::{self, Limits, RunError};
 
@@ -86,7 +88,7 @@ impl EvalOptions {
         Limits {
             timeout: self.timeout,
             max_output: self.max_output,
-            max_memory: self.max_memory,
+            max_memory: Some(self.max_memory),
         }
     }
 }
@@ -130,15 +132,34 @@ pub fn evaluate_specs(
             let files = specs_in(directory)?;
             evaluate_files(files, directory, options)
         }
-        NixSource::File(file) => {
-            let directory = match file.parent() {
-                Some(parent) if !parent.as_os_str().is_empty() => parent,
-                _ => Path::new("."),
-            };
-            evaluate_files(vec![file.clone()], directory, options)
-        }
+        NixSource::File(file) => evaluate_files(vec![file.clone()], beside(file), options),
         NixSource::Flake(reference) => flake::evaluate(reference, options),
     }
+}
+
+/// The directory of a file.
+fn beside(file: &Path) -> &Path {
+    match file.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}
+
+/// What may be read. A spec may be a link to a file elsewhere (on NixOS, into the store); whoever
+/// put the link there wants that file read, but nothing beside it.
+fn readable<'a>(root: &'a Path, files: &[&'a Path]) -> Vec<&'a Path> {
+    let elsewhere = files.iter().filter(|file| !file.starts_with(root));
+    std::iter::once(root).chain(elsewhere.copied()).collect()
+}
+
+/// A directory for one evaluation.
+fn private() -> Result<tempfile::TempDir, EvalError> {
+    let made = tempfile::Builder::new().prefix("osmoda-eval-").tempdir();
+    made.map_err(|source| EvalError::Io {
+        operation: "make a temporary directory in",
+        what: std::env::temp_dir().display().to_string(),
+        source,
+    })
 }
 
 fn specs_in(directory: &Path) -> Result<Vec<PathBuf>, EvalError> {
@@ -234,21 +255,9 @@ impl Job<'_> {
             [one] => (one.shown.display().to_string(), one.shown.as_path()),
             many => (format!("{} files", many.len()), self.root),
         };
-        let private = tempfile::Builder::new()
-            .prefix("osmoda-eval-")
-            .tempdir()
-            .map_err(|source| EvalError::Io {
-                operation: "make a temporary directory in",
-                what: std::env::temp_dir().display().to_string(),
-                source,
-            })?;
+        let private = private()?;
         let paths: Vec<&Path> = files.iter().map(|file| file.real.as_path()).collect();
-        // A spec may be a link to a file elsewhere (on NixOS, into the store); whoever put the
-        // link there wants that file read, but nothing beside it.
-        let elsewhere = paths.iter().filter(|path| !path.starts_with(self.root));
-        let roots: Vec<&Path> = std::iter::once(self.root)
-            .chain(elsewhere.copied())
-            .collect();
+        let roots = readable(self.root, &paths);
         let mut command = command::for_files(&paths, &roots, self.options, private.path())?;
         let stdout = ask(&mut command, command::INSTANTIATE, &what, self.options)?
             .map_err(|text| stderr::error(&text, first, &roots))?;

@@ -14,7 +14,7 @@
 { maxDepth, maxNodes, allowSources }:
 let
   inherit (builtins)
-    addErrorContext attrNames filter foldl' functionArgs getContext intersectAttrs isFunction map
+    addErrorContext attrNames concatMap concatStringsSep filter foldl' functionArgs getContext intersectAttrs isFunction map
     pathExists typeOf unsafeDiscardStringContext unsafeGetAttrPos;
 
   # A derivation, or anything else that Nix itself would read as one piece of text.
@@ -74,6 +74,27 @@ let
     else if type == "path" then { path = toString v; }
     else { function = null; };
 
+  # The derivations whose outputs a value mentions, as `nix-store --realise` takes them:
+  # DRV!OUTPUT,OUTPUT. Walks as `node` does.
+  needs = v: if spend "" maxDepth maxNodes v < 0 then [ ] else needed maxDepth v;
+  needed = depth: v:
+    let
+      type = typeOf v;
+      deeper = needed (depth - 1);
+      context = getContext v;
+      outputs = drv: let of = context.${drv}; in
+        if of.allOutputs or false then [ drv ]
+        else if of ? outputs then [ "${drv}!${concatStringsSep "," of.outputs}" ]
+        else [ ];
+    in
+    if depth < 0 then [ ]
+    else if type == "list" then concatMap deeper v
+    else if type == "string" then concatMap outputs (attrNames context)
+    else if type != "set" then [ ]
+    else if v ? __toString then deeper (v.__toString v)
+    else if v ? outPath then deeper v.outPath
+    else concatMap (name: deeper v.${name}) (attrNames v);
+
   walk = file: v:
     if spend file maxDepth maxNodes v < 0 then { large = null; } else { root = node file maxDepth v; };
 
@@ -97,17 +118,27 @@ let
 
   inFlake = name: throw
     "a spec in a flake takes `${name}` from the flake's own inputs, not as an argument";
+
+  given = { pkgs = inFlake "pkgs"; lib = inFlake "lib"; };
 in
 {
   # Paths of spec files, nixpkgs or null -> one walk for each.
   files = files: nixpkgs: map (file: walk file (apply (packages nixpkgs) (import file))) files;
 
+  # What the spec in a file has to have built.
+  fileNeeds = file: nixpkgs: needs (apply (packages nixpkgs) (import file));
+
   # The attribute of a flake: { NAME = spec; } or a list of manifests.
-  flake = v:
-    let one = spec: apply { pkgs = inFlake "pkgs"; lib = inFlake "lib"; } spec; in
-    walk "" (
-      if typeOf v == "set" then builtins.mapAttrs (_: one) v
-      else if typeOf v == "list" then map one v
-      else v
-    );
+  flake = v: walk "" (
+    if typeOf v == "set" then builtins.mapAttrs (_: apply given) v
+    else if typeOf v == "list" then map (apply given) v
+    else v
+  );
+
+  # What one spec of such an attribute has to have built.
+  flakeNeeds = name: v:
+    let called = spec: (spec.metadata or { }).name or null == name; in
+    if typeOf v == "list" then concatMap needs (filter called (map (apply given) v))
+    else if v ? apiVersion then needs v
+    else needs (apply given v.${name});
 }

@@ -13,6 +13,7 @@ use osmoda_core::{digest::Digest, name::AgentName, observed::Generation};
 use super::{Profiles, superfluous};
 use crate::{
     bundle::{BundleError, bundle_path},
+    eval::Recipe,
     profile::ProfileError,
     store::{Damage, Fault, Progress, StoreError, Verified, Watch},
 };
@@ -204,7 +205,12 @@ impl Profiles for MemoryProfiles {
         Ok(state.profiles.get(agent).map_or(Vec::new(), Entries::list))
     }
 
-    fn prepare(&self, agent: &AgentName, manifest: &str) -> Result<String, ProfileError> {
+    fn prepare(
+        &self,
+        agent: &AgentName,
+        manifest: &str,
+        _: Option<&Recipe>,
+    ) -> Result<String, ProfileError> {
         let path = bundle_path(Path::new(BUNDLES), agent, manifest);
         let mut state = self.change(&path)?;
         let store_path = path.display().to_string();

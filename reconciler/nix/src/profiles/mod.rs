@@ -12,6 +12,7 @@ use osmoda_core::{name::AgentName, observed::Generation};
 
 pub use self::{memory::MemoryProfiles, symlink::SymlinkProfiles};
 use crate::{
+    eval::Recipe,
     profile::ProfileError,
     store::{Verified, Watch},
 };
@@ -25,7 +26,8 @@ use crate::{
 /// - a bundle is there as long as a generation refers to it, and is never used damaged.
 ///
 /// Blocking: each call reads and writes a few links and syncs them, but [`Profiles::prepare`]
-/// may have to fetch, for up to [`crate::store::REALISE_TIMEOUT`], and [`Profiles::verify`] reads
+/// may have to build or fetch, for up to [`crate::store::BUILD_TIMEOUT`] and
+/// [`crate::store::REALISE_TIMEOUT`], and [`Profiles::verify`] reads
 /// all that an agent needs.
 pub trait Profiles: Send + Sync + 'static {
     /// The active generation as it is now, whoever made it so; `None` if there is none.
@@ -48,12 +50,17 @@ pub trait Profiles: Send + Sync + 'static {
 
     /// Writes the manifest's bundle, so that [`Profiles::activate`] of the same manifest is a
     /// matter of milliseconds: what the manifest needs of the Nix store and is not there is
-    /// fetched (phase Progressing, reason Building). No generation changes. Gives the bundle's
-    /// path.
+    /// fetched, or built where `recipe` tells how (condition Progressing, reason Building). No
+    /// generation changes. Gives the bundle's path.
     ///
     /// # Errors
     /// [`ProfileError::Bundle`]; retryable if what is missing may be had later.
-    fn prepare(&self, agent: &AgentName, manifest: &str) -> Result<String, ProfileError>;
+    fn prepare(
+        &self,
+        agent: &AgentName,
+        manifest: &str,
+        recipe: Option<&Recipe>,
+    ) -> Result<String, ProfileError>;
 
     /// Writes the manifest's bundle, as [`Profiles::prepare`] does, and makes it the active
     /// generation: the one that is active if it already is that, the highest if that is it,

@@ -13,6 +13,7 @@ use osmoda_core::{name::AgentName, observed::Generation};
 use super::{Profiles, superfluous};
 use crate::{
     bundle::Bundles,
+    eval::Recipe,
     profile::{Profile, ProfileError, profiles_in},
     store::{NixStore, Verified, Watch},
 };
@@ -109,15 +110,20 @@ impl Profiles for SymlinkProfiles {
         self.bundles.are_in_store()
     }
 
-    fn prepare(&self, agent: &AgentName, manifest: &str) -> Result<String, ProfileError> {
+    fn prepare(
+        &self,
+        agent: &AgentName,
+        manifest: &str,
+        recipe: Option<&Recipe>,
+    ) -> Result<String, ProfileError> {
         let _writing = self.writing_to_directory();
-        let path = self.bundles.write(agent, manifest)?;
+        let path = self.bundles.write(agent, manifest, recipe)?;
         Ok(path.display().to_string())
     }
 
     fn activate(&self, agent: &AgentName, manifest: &str) -> Result<Generation, ProfileError> {
         let _writing = self.writing_to_directory();
-        let path = self.bundles.write(agent, manifest)?;
+        let path = self.bundles.write(agent, manifest, None)?;
         let profile = self.profile(agent);
         match profile.active()? {
             Some(active) if Path::new(&active.store_path) == path => Ok(active),

@@ -7,7 +7,9 @@ use std::{
     time::Duration,
 };
 
-use super::{MESSAGE_MAX, NixStore, PathInfo, QUERY_TIMEOUT, REALISE_TIMEOUT, StoreError};
+use super::{
+    BUILD_TIMEOUT, MESSAGE_MAX, NixStore, PathInfo, QUERY_TIMEOUT, REALISE_TIMEOUT, StoreError,
+};
 use crate::{
     hash,
     process::{self, Limits, RunError},
@@ -26,7 +28,7 @@ const PATHS_AT_ONCE: usize = 256;
 const CONNECT_TIMEOUT: &str = "10";
 
 impl NixStore {
-    fn command(&self, program: &'static str) -> Command {
+    pub(crate) fn command(&self, program: &'static str) -> Command {
         let mut command = Command::new(program);
         command
             .env_clear()
@@ -110,6 +112,22 @@ impl NixStore {
         run(&mut command, STORE, "fetch store paths", REALISE_TIMEOUT).map(drop)
     }
 
+    /// Builds derivations, or fetches what they give. A builder's memory is its own affair.
+    pub(super) fn build_all(&self, derivations: &[String]) -> Result<(), StoreError> {
+        let mut command = self.command(STORE);
+        command
+            .args(["--option", "connect-timeout", CONNECT_TIMEOUT])
+            // Its last lines are then part of the error.
+            .args(["--realise", "--fallback", "--no-build-output"])
+            .args(derivations);
+        let limits = Limits {
+            timeout: BUILD_TIMEOUT,
+            max_output: ANSWER_MAX,
+            max_memory: None,
+        };
+        run_within(&mut command, STORE, "build", limits, first_message).map(drop)
+    }
+
     /// Has Nix hash a path itself; gives what it complains of.
     pub(super) fn verify_path(
         &self,
@@ -161,8 +179,19 @@ fn run(
     let limits = Limits {
         timeout,
         max_output: ANSWER_MAX,
-        max_memory: MEMORY_MAX,
+        max_memory: Some(MEMORY_MAX),
     };
+    run_within(command, program, what, limits, message)
+}
+
+/// As [`run`], within these bounds; `message` finds the error in what it wrote.
+fn run_within(
+    command: &mut Command,
+    program: &'static str,
+    what: &str,
+    limits: Limits,
+    message: fn(&str) -> String,
+) -> Result<String, StoreError> {
     let done = process::run(command, limits).map_err(|error| match error {
         RunError::Spawn(source) | RunError::Wait(source) => StoreError::Run {
             command: program,
@@ -171,7 +200,7 @@ fn run(
         RunError::Timeout => StoreError::Timeout {
             command: program,
             what: what.to_owned(),
-            limit: timeout,
+            limit: limits.timeout,
         },
         RunError::TooLarge => unclear(what, "more than can be read"),
     })?;
@@ -194,7 +223,21 @@ fn run(
 /// The error in what Nix wrote: from its last `error:` to the end, in one line.
 fn message(stderr: &str) -> String {
     let start = stderr.rfind("\nerror:").map_or(0, |at| at + 1);
-    let text = stderr[start..].trim();
+    one_line(&stderr[start..])
+}
+
+/// The same from its first `error:`: of a build that failed, the last one only says that what
+/// needs it failed too.
+fn first_message(stderr: &str) -> String {
+    let start = match stderr.starts_with("error:") {
+        true => 0,
+        false => stderr.find("\nerror:").map_or(0, |at| at + 1),
+    };
+    one_line(&stderr[start..])
+}
+
+fn one_line(text: &str) -> String {
+    let text = text.trim();
     let text = text.strip_prefix("error:").unwrap_or(text);
     let mut line = text.split_whitespace().collect::<Vec<_>>().join(" ");
     line.truncate(line.floor_char_boundary(MESSAGE_MAX));
@@ -220,6 +263,11 @@ mod tests {
                     not valid\n";
         assert_eq!(message(said), "path '/nix/store/x' is not valid");
         assert_eq!(message("plain\n"), "plain");
+        let said = "building\nerror: builder of x failed;\n  last line\nerror: y needs x\n";
+        assert_eq!(
+            first_message(said),
+            "builder of x failed; last line error: y needs x"
+        );
         assert_eq!(message(&"ä".repeat(MESSAGE_MAX)).len(), MESSAGE_MAX);
     }
 }

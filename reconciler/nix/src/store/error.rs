@@ -59,6 +59,12 @@ pub enum StoreError {
         /// What Nix said, at most [`super::MESSAGE_MAX`] bytes.
         message: String,
     },
+    /// What a spec mentions could not be built.
+    #[error("what the spec mentions could not be built: {message}")]
+    Build {
+        /// What Nix said, at most [`super::MESSAGE_MAX`] bytes.
+        message: String,
+    },
     /// Nix does not know the path, so nothing is sure of what lies there.
     #[error("{path} is not valid to Nix; `nix-store --realise {path}` fetches it if it can be")]
     Invalid {
@@ -90,6 +96,7 @@ impl StoreError {
             Self::Refused { .. }
             | Self::Timeout { .. }
             | Self::Unavailable { .. }
+            | Self::Build { .. }
             | Self::Cancelled { .. }
             | Self::Root { .. } => true,
             Self::NotUsable(_) | Self::Answer { .. } | Self::Invalid { .. } => false,

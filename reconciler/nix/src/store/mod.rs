@@ -36,6 +36,8 @@ use crate::store_path::{StoreDir, StorePath};
 pub const QUERY_TIMEOUT: Duration = Duration::from_secs(60);
 /// Time to fetch the store paths that a manifest names.
 pub const REALISE_TIMEOUT: Duration = Duration::from_secs(15 * 60);
+/// Time to build what a spec mentions.
+pub const BUILD_TIMEOUT: Duration = Duration::from_secs(2 * 3600);
 /// Most bytes of a message taken over from Nix.
 pub const MESSAGE_MAX: usize = 2048;
 /// Where Nix keeps database, roots and profiles, unless NIX_STATE_DIR says otherwise.
@@ -200,6 +202,35 @@ impl NixStore {
             Ok(expected)
         } else {
             Err(unclear(path))
+        }
+    }
+
+    /// Whether all these paths are valid.
+    ///
+    /// # Errors
+    /// [`StoreError`] if that could not be found out.
+    pub fn has_all(&self, paths: &BTreeSet<StorePath>) -> Result<bool, StoreError> {
+        for path in paths {
+            if self.info(path)?.is_none() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Builds derivations (`DRV!OUTPUT`), or fetches what they give where a substituter has it,
+    /// within [`BUILD_TIMEOUT`].
+    ///
+    /// # Errors
+    /// [`StoreError::Build`] with the end of the builder's log.
+    pub fn build(&self, derivations: &[String]) -> Result<(), StoreError> {
+        if derivations.is_empty() {
+            return Ok(());
+        }
+        tracing::info!(derivations = ?derivations, "building");
+        match self.build_all(derivations) {
+            Err(StoreError::Refused { message, .. }) => Err(StoreError::Build { message }),
+            other => other,
         }
     }
 

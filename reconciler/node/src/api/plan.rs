@@ -36,6 +36,7 @@ pub fn read(body: &[u8]) -> Result<Loaded, Problem> {
         let entry = LoadedAgent {
             agent: Arc::new(agent),
             file,
+            recipe: None,
         };
         if loaded.agents.insert(name.clone(), entry).is_some() {
             return Err(Problem::invalid(format!(

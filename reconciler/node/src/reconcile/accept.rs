@@ -222,6 +222,7 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
             let again = AgentState {
                 desire: state.desire,
                 file: state.file,
+                recipe: state.recipe,
                 ..AgentState::default()
             };
             self.agents.insert(name.clone(), again);

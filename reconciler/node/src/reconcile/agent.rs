@@ -1,6 +1,6 @@
 //! What the loop knows of one agent.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use osmoda_core::{
     dependency::Unmet,
@@ -13,7 +13,7 @@ use osmoda_core::{
     time::{Mono, Wall},
 };
 use osmoda_ledger::EntryRef;
-use osmoda_nix::{profile::ProfileError, profiles::Profiles};
+use osmoda_nix::{eval::Recipe, profile::ProfileError, profiles::Profiles};
 use osmoda_runtime::Runtime;
 
 use super::closure::Closure;
@@ -77,6 +77,8 @@ pub struct AgentState {
     pub desire: Desire,
     /// File it was read from.
     pub file: Option<PathBuf>,
+    /// How what it needs is built, if its spec is written in Nix.
+    pub recipe: Option<Arc<Recipe>>,
     /// Why its newest spec was refused.
     pub spec_error: Option<String>,
     /// Durable memory.

@@ -44,6 +44,7 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
             return;
         };
         let (digest, declared) = (desired.digest, Arc::clone(&desired.agent));
+        let recipe = state.recipe.clone();
         let before = state.bundle.replace((digest, Bundle::UnderWay { since }));
         let next = Build {
             digest,
@@ -66,7 +67,7 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
         self.builds.spawn(async move {
             let permit = permits.acquire_owned().await;
             let of = agent.clone();
-            let prepare = move || profiles.prepare(&of, &declared.manifest);
+            let prepare = move || profiles.prepare(&of, &declared.manifest, recipe.as_deref());
             let prepared = offload.run(prepare).await;
             drop(permit);
             Built {

@@ -94,6 +94,7 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
         let moved = state.memory.file.as_ref() != Some(&file);
         state.desire = Desire::Present(desired);
         state.file = Some(loaded.file.clone());
+        state.recipe.clone_from(&loaded.recipe);
         state.memory.file = Some(file.clone());
         state.spec_error = None;
         if previous != Some(digest) {

@@ -18,6 +18,7 @@ use osmoda_core::{
         tree::{Span, Tree, Value},
     },
 };
+use osmoda_nix::eval::Recipe;
 
 use super::{
     LIST_KIND, LoadError, LoadOptions, SpecsRef,
@@ -34,6 +35,8 @@ const MAX_KEPT_BYTES: usize = 64 << 20;
 pub(super) struct Source {
     pub file: PathBuf,
     pub text: Option<String>,
+    /// How what it needs is built, if it is written in Nix.
+    pub recipe: Option<Arc<Recipe>>,
 }
 
 /// A mistake of a whole file.
@@ -124,8 +127,19 @@ impl Gathered {
             self.kept += size;
         }
         let text = text.filter(|_| fits);
-        self.sources.push(Source { file, text });
+        self.sources.push(Source {
+            file,
+            text,
+            recipe: None,
+        });
         self.sources.len() - 1
+    }
+
+    /// Notes how what a source needs is built.
+    pub fn built_by(&mut self, source: usize, recipe: Recipe) {
+        if let Some(source) = self.sources.get_mut(source) {
+            source.recipe = Some(Arc::new(recipe));
+        }
     }
 
     /// Decodes a document of a source, or all items of a List.

@@ -34,6 +34,7 @@ use osmoda_core::{
         set::{self, Refused},
     },
 };
+use osmoda_nix::eval::Recipe;
 
 use self::gather::{Failure, Gathered, Source};
 pub use self::{
@@ -71,6 +72,8 @@ pub struct LoadedAgent {
     pub agent: Arc<Agent>,
     /// Its file as it was named, or the flake reference.
     pub file: PathBuf,
+    /// How what it needs is built, if it is written in Nix.
+    pub recipe: Option<Arc<Recipe>>,
 }
 
 /// A valid node and where it is from.
@@ -167,6 +170,7 @@ fn assemble(gathered: Gathered) -> Loaded {
         let agent = LoadedAgent {
             agent: Arc::new(draft.with_manifest(manifest)),
             file: source.file.clone(),
+            recipe: source.recipe.clone(),
         };
         loaded.agents.insert(name, agent);
     }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use osmoda_core::{name::AgentName, spec::tree::Span};
-use osmoda_nix::eval::{self, EvalError, EvalOptions, EvaluatedSpec, NixSource};
+use osmoda_nix::eval::{self, EvalError, EvalOptions, EvaluatedSpec, NixSource, Recipe};
 
 use super::{
     bare, files,
@@ -30,7 +30,10 @@ pub(super) fn files(
         NixSource::Directory(specs.to_owned())
     };
     match eval::evaluate_specs(&source, options) {
-        Ok(evaluated) => evaluated.into_iter().for_each(|spec| take(gathered, spec)),
+        Ok(evaluated) => {
+            let take = |spec| take(gathered, spec, &source, options);
+            evaluated.into_iter().for_each(take);
+        }
         Err(error) => {
             for file in files {
                 let agent = name_of(&file);
@@ -45,7 +48,10 @@ pub(super) fn files(
 pub(super) fn flake(gathered: &mut Gathered, reference: &str, options: &EvalOptions) {
     let source = NixSource::Flake(reference.to_owned());
     match eval::evaluate_specs(&source, options) {
-        Ok(evaluated) => evaluated.into_iter().for_each(|spec| take(gathered, spec)),
+        Ok(evaluated) => {
+            let take = |spec| take(gathered, spec, &source, options);
+            evaluated.into_iter().for_each(take);
+        }
         Err(error) => {
             let file = PathBuf::from(reference);
             let source = gathered.source(file.clone(), None);
@@ -54,9 +60,11 @@ pub(super) fn flake(gathered: &mut Gathered, reference: &str, options: &EvalOpti
     }
 }
 
-fn take(gathered: &mut Gathered, spec: EvaluatedSpec) {
+fn take(gathered: &mut Gathered, spec: EvaluatedSpec, of: &NixSource, options: &EvalOptions) {
+    let recipe = Recipe::new(of, &spec, options);
     let EvaluatedSpec { name, file, result } = spec;
     let source = source_with_text(gathered, file.clone());
+    gathered.built_by(source, recipe);
     match result {
         Ok(tree) => gathered.document(source, &bare::manifest(&name, tree)),
         Err(error) => {

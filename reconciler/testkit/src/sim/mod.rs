@@ -332,6 +332,7 @@ impl Simulation {
             let loaded = LoadedAgent {
                 agent,
                 file: PathBuf::from(format!("{name}.yaml")),
+                recipe: None,
             };
             (name.clone(), loaded)
         });

@@ -4,6 +4,7 @@
 
 mod agent;
 mod daemon;
+mod nix;
 mod process;
 mod provider;
 mod ran;
@@ -18,6 +19,7 @@ use std::{
 
 pub use agent::{Agent, test_agent};
 pub use daemon::Daemon;
+pub use nix::Nix;
 pub use process::{is_alive, kill};
 pub use provider::{Act, Provider, Taken};
 pub use ran::{Follower, Ran};

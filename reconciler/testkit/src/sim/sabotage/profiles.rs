@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use osmoda_core::{name::AgentName, observed::Generation};
 use osmoda_nix::{
+    eval::Recipe,
     profile::ProfileError,
     profiles::{MemoryProfiles, Profiles},
     store::{Verified, Watch},
@@ -48,8 +49,13 @@ impl Profiles for WatchedProfiles {
         self.honest.list(agent)
     }
 
-    fn prepare(&self, agent: &AgentName, manifest: &str) -> Result<String, ProfileError> {
-        self.honest.prepare(agent, manifest)
+    fn prepare(
+        &self,
+        agent: &AgentName,
+        manifest: &str,
+        recipe: Option<&Recipe>,
+    ) -> Result<String, ProfileError> {
+        self.honest.prepare(agent, manifest, recipe)
     }
 
     fn activate(&self, agent: &AgentName, manifest: &str) -> Result<Generation, ProfileError> {
