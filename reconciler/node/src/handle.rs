@@ -54,6 +54,8 @@ pub enum Command {
         /// Which agent.
         agent: AgentName,
     },
+    /// Hash all that the generations of the machine need.
+    VerifySystem,
     /// End a pause.
     Resume {
         /// Which; `None`: the pause of all.
@@ -69,6 +71,7 @@ impl Command {
             Self::Pause { .. } => "pause",
             Self::Resume { .. } => "resume",
             Self::Verify { .. } => "verify",
+            Self::VerifySystem => "verify --system",
             Self::RollbackSystem { .. } => "rollback --system",
             Self::Rollback { .. } => "rollback",
         }
@@ -81,7 +84,7 @@ impl Command {
                 Some(agent)
             }
             Self::Pause { agent, .. } | Self::Resume { agent } => agent.as_ref(),
-            Self::RollbackSystem { .. } => None,
+            Self::RollbackSystem { .. } | Self::VerifySystem => None,
         }
     }
 }

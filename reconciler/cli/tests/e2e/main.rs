@@ -46,6 +46,7 @@ mod signals;
 mod spec_changes;
 mod storm;
 mod supervision;
+mod system_closures;
 mod systems;
 mod transitions;
 mod witnesses;

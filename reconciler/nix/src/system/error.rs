@@ -34,6 +34,9 @@ pub enum SwitchError {
         /// Why not.
         why: String,
     },
+    /// There is nothing to compare a generation with.
+    #[error("{0} cannot be verified: no Nix store is in use here (--bundles)")]
+    NoStore(String),
     /// The service manager did not start the switch.
     #[error("cannot start the unit {unit}: {message}")]
     Launch {
@@ -68,7 +71,7 @@ impl SwitchError {
             Self::Io { .. } | Self::Locked { .. } | Self::Launch { .. } => true,
             Self::Profile(error) => error.is_retryable(),
             Self::Store(error) => error.is_retryable(),
-            Self::NotASystem { .. } | Self::StillRunning { .. } => false,
+            Self::NotASystem { .. } | Self::NoStore(_) | Self::StillRunning { .. } => false,
         }
     }
 }

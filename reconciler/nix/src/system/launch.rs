@@ -91,6 +91,11 @@ impl<'a> Attempt<'a> {
         self.answer(command).await.map(drop)
     }
 
+    /// Whether the unit ever ran: its output is the first thing that it makes.
+    pub fn has_begun(&self) -> bool {
+        self.directory().join("output").exists()
+    }
+
     /// Waits for the end; `None` if it did not come to one.
     pub async fn ended(&self) -> Result<Option<SwitchOutcome>, SwitchError> {
         let deadline = Instant::now() + SWITCH_WAIT;

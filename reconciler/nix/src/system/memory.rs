@@ -4,7 +4,7 @@
 //! the future that launched it, as a unit does when the daemon dies.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io,
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -17,7 +17,10 @@ use super::{
     ATTEMPTS_MAX, LOCK_WAIT, Resumed, Running, SWITCH_WAIT, SwitchError, SwitchExit, SwitchOutcome,
     SwitchRequest, SystemState, SystemSwitcher,
 };
-use crate::profile::ProfileError;
+use crate::{
+    profile::ProfileError,
+    store::{self, Damage, Verified, Watch},
+};
 
 /// Time between looks at the lock or at a switch under way.
 const POLL: Duration = Duration::from_millis(250);
@@ -76,6 +79,10 @@ struct State {
     stuck: bool,
     launched: BTreeMap<InvocationId, Launched>,
     switches: u64,
+    /// Launches that did not find the lock held, for each intent.
+    launches: BTreeMap<InvocationId, u32>,
+    /// Store paths of which a bit was flipped.
+    damaged: BTreeSet<String>,
 }
 
 #[derive(Debug)]
@@ -107,6 +114,8 @@ impl MemorySystem {
                 stuck: false,
                 launched: BTreeMap::new(),
                 switches: 0,
+                launches: BTreeMap::new(),
+                damaged: BTreeSet::new(),
             }),
         }
     }
@@ -138,6 +147,11 @@ impl MemorySystem {
         }
     }
 
+    /// A bit of what a generation needs flips.
+    pub fn damage(&self, store_path: &str) {
+        self.state().damaged.insert(store_path.to_owned());
+    }
+
     /// How the next switches end, in order, and how long each takes from now on.
     pub fn next_exits(&self, exits: &[SwitchExit], takes: Duration) {
         let mut state = self.state();
@@ -164,6 +178,32 @@ impl MemorySystem {
         state.stuck = false;
         state.locked_until = None;
         state.exits.clear();
+    }
+
+    /// The store path that runs.
+    pub fn current(&self) -> String {
+        self.state().current.clone()
+    }
+
+    /// A person makes a generation run. False: there is no such generation.
+    pub fn switch_from_outside(&self, number: u64) -> bool {
+        let mut state = self.state();
+        let Some(path) = state.generations.get(&number).cloned() else {
+            return false;
+        };
+        state.active = number;
+        state.apply(&path, &SwitchExit::Done);
+        true
+    }
+
+    /// The daemon that was to be killed was killed.
+    pub fn end_death(&self) {
+        self.state().stuck = false;
+    }
+
+    /// Launches that did not find the lock held, for each intent.
+    pub fn launches(&self) -> BTreeMap<InvocationId, u32> {
+        self.state().launches.clone()
     }
 
     /// Whether a [`Fault::Death`] was come upon: it is time to kill the daemon.
@@ -318,6 +358,9 @@ impl State {
             true => SwitchExit::LockHeld,
             false => self.exits.pop().unwrap_or(SwitchExit::Done),
         };
+        if exit != SwitchExit::LockHeld {
+            *self.launches.entry(id).or_default() += 1;
+        }
         let launched = Launched {
             to: to.store_path.clone(),
             ends_at: Instant::now() + self.takes,
@@ -367,6 +410,22 @@ impl SystemSwitcher for MemorySystem {
                 store_path: store_path.clone(),
             })
             .collect())
+    }
+
+    fn has_store(&self) -> bool {
+        true
+    }
+
+    fn verify(&self, generation: &Generation, _: &Watch<'_>) -> Result<Verified, SwitchError> {
+        let path = &generation.store_path;
+        let damaged = self.state().damaged.contains(path);
+        let fault = store::Fault::Unreadable("ordered by the simulator".to_owned());
+        let damage = damaged.then(|| Damage::new(path.clone(), fault));
+        Ok(Verified {
+            paths: 1,
+            bytes: path.len() as u64,
+            damage: damage.into_iter().collect(),
+        })
     }
 
     async fn switch_to(&self, request: &SwitchRequest) -> Result<SwitchOutcome, SwitchError> {

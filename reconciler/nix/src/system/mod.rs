@@ -26,6 +26,7 @@ pub use self::{
     observe::{Disagreement, Running, Specialisation, SystemState},
     outcome::{SwitchExit, SwitchOutcome},
 };
+use crate::store::{Verified, Watch};
 
 /// Longest wait for a switch of somebody else's to end.
 pub const LOCK_WAIT: Duration = Duration::from_secs(10 * 60);
@@ -55,9 +56,20 @@ pub enum Resumed {
     /// It was never launched. The profile may have been set; that is seen from
     /// [`SystemSwitcher::observe`].
     NotLaunched,
-    /// It did not run to its end, or was about to be launched: the machine went down, or
-    /// somebody killed it. What it did is seen from [`SystemSwitcher::observe`].
+    /// It began and did not run to its end: the machine went down, or somebody killed it. What it did is seen from [`SystemSwitcher::observe`].
     Lost,
+}
+
+impl Resumed {
+    /// Whether the switch has yet to be begun: nobody did, or somebody else's was under way when
+    /// it was tried last.
+    pub fn is_to_be_launched(&self) -> bool {
+        match self {
+            Self::NotLaunched => true,
+            Self::Ended(outcome) => outcome.exit == SwitchExit::LockHeld,
+            Self::Lost => false,
+        }
+    }
 }
 
 /// Observes and switches the generation of the whole machine.
@@ -81,6 +93,15 @@ pub trait SystemSwitcher: Send + Sync + 'static {
     /// # Errors
     /// [`SwitchError`] if they could not be read.
     fn generations(&self) -> Result<Vec<Generation>, SwitchError>;
+
+    /// Whether there is a store that generations can be compared with.
+    fn has_store(&self) -> bool;
+
+    /// Hashes all that a generation needs, against Nix' database. Blocking; reads every byte.
+    ///
+    /// # Errors
+    /// [`SwitchError`] if it could not be done, or `watch` cancelled it.
+    fn verify(&self, generation: &Generation, watch: &Watch<'_>) -> Result<Verified, SwitchError>;
 
     /// Waits for the lock, sets the profile, runs the generation's own switch and waits for its
     /// end. How it ended is the outcome, not an error.

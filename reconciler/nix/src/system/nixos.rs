@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     profile::Profile,
-    store::{NixStore, StoreError},
+    store::{NixStore, StoreError, Verified, Watch},
 };
 
 /// The profile's name: `system` in [`SystemPaths::profiles`].
@@ -98,7 +98,8 @@ fn check(store: Option<&NixStore>, path: &str) -> Result<(), SwitchError> {
         path: path.to_owned(),
         why,
     };
-    if let Some(store) = store {
+    // What lies elsewhere is in no store, and nobody's to vouch for.
+    if let Some(store) = store.filter(|store| store.dir().holds(Path::new(path))) {
         let parsed = store.dir().parse(path);
         let parsed = parsed.map_err(|error| unfit(error.to_string()))?;
         if store.info(&parsed)?.is_none() {
@@ -130,6 +131,22 @@ impl SystemSwitcher for NixosSwitcher {
 
     fn generations(&self) -> Result<Vec<Generation>, SwitchError> {
         Ok(self.profile.list()?)
+    }
+
+    fn has_store(&self) -> bool {
+        self.store.is_some()
+    }
+
+    fn verify(&self, generation: &Generation, watch: &Watch<'_>) -> Result<Verified, SwitchError> {
+        let path = &generation.store_path;
+        let unfit = |error: crate::store_path::StorePathError| SwitchError::NotASystem {
+            path: path.clone(),
+            why: error.to_string(),
+        };
+        let store = self.store.as_ref();
+        let store = store.ok_or_else(|| SwitchError::NoStore(path.clone()))?;
+        let parsed = store.dir().parse(path).map_err(unfit)?;
+        Ok(store.verify(&parsed, watch)?)
     }
 
     async fn switch_to(&self, request: &SwitchRequest) -> Result<SwitchOutcome, SwitchError> {
@@ -165,8 +182,11 @@ impl SystemSwitcher for NixosSwitcher {
         let Some(attempt) = Attempt::last(&self.paths, id) else {
             return Ok(Resumed::NotLaunched);
         };
-        let outcome = attempt.ended().await?;
-        Ok(outcome.map_or(Resumed::Lost, Resumed::Ended))
+        match attempt.ended().await? {
+            Some(outcome) => Ok(Resumed::Ended(outcome)),
+            None if attempt.has_begun() => Ok(Resumed::Lost),
+            None => Ok(Resumed::NotLaunched),
+        }
     }
 
     fn forget(&self, id: InvocationId) -> Result<(), SwitchError> {

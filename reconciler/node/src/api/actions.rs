@@ -57,6 +57,7 @@ fn command(verb: Verb, agent: Option<AgentName>, request: Request) -> Result<Com
         )
         .hint("name the agent: POST /v1/agents/NAME/rollback")),
         (Verb::RollbackSystem, _) => Ok(Command::RollbackSystem { to: request.to }),
+        (Verb::VerifySystem, _) => Ok(Command::VerifySystem),
         (Verb::Verify, Some(agent)) => Ok(Command::Verify { agent }),
         (Verb::Verify, None) => Err(Problem::not_found("all agents cannot be verified at once")
             .hint("name the agent: POST /v1/agents/NAME/verify")),

@@ -303,6 +303,14 @@ static OPERATIONS: &[Operation] = &[
         "Accepted",
     ),
     post(
+        "/v1/system/verify",
+        Node(|| Route::Act(Verb::VerifySystem, None)),
+        "verifySystem",
+        "Hash all that the machine's generations need, and compare it with what Nix noted",
+        "Nothing",
+        "Accepted",
+    ),
+    post(
         "/v1/pause",
         Node(|| Route::Act(Verb::Pause, None)),
         "pauseAll",

@@ -69,6 +69,7 @@ pub enum Verb {
     Rollback,
     Verify,
     RollbackSystem,
+    VerifySystem,
 }
 
 impl Route {

@@ -38,9 +38,8 @@ pub(super) fn of_machine(
         return None;
     }
     let store = match bundles {
-        // What lies elsewhere is in no store.
-        BundlePlace::Store(store) if root == Path::new("/") => Some(store.clone()),
-        _ => None,
+        BundlePlace::Store(store) => Some(store.clone()),
+        BundlePlace::Directory(_) => None,
     };
     tracing::info!(profiles = %system.profiles.display(), "keeping an eye on the system's generation");
     Some(Arc::new(NixosSwitcher::new(system, store)))

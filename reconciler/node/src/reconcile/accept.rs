@@ -7,6 +7,7 @@ use osmoda_core::{
     observed::{InvocationId, Observation},
     outcome::{Done, Outcome, settle},
     plan::Action,
+    time::Mono,
 };
 use osmoda_ledger::{Appended, Cause};
 use osmoda_nix::profiles::Profiles;
@@ -37,6 +38,8 @@ pub struct NodeMemory {
     pub boot: String,
     /// All agents are paused.
     pub paused: Option<Paused>,
+    /// When this was written, by the clock of that boot.
+    pub alive_at: Mono,
 }
 
 /// A command that waits for its record.
@@ -196,6 +199,7 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
             self.forget(name);
         } else if state.memory != settled.memory {
             state.memory = settled.memory;
+            self.signs.note(&state.memory, self.clock.mono());
             self.turn.put(agent_key(name), encode(&state.memory));
         }
         if let Some(generation) = failed_way {
@@ -261,6 +265,12 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
                     return;
                 }
             },
+            Command::VerifySystem if self.system.edge().is_none() => {
+                let why = "there is no system to verify: this is not NixOS".to_owned();
+                self.note_command(&command, actor, false);
+                let _ = reply.send(Err(CommandError::Impossible(why))); // as above
+                return;
+            }
             Command::Rollback { agent, to } => match self.way_back(agent, *to) {
                 Ok(back) => Some(back),
                 Err(why) => {
@@ -286,6 +296,7 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
                 self.change_memory(&agent, |memory| memory.restart_requested = true);
             }
             Command::Verify { agent } => self.hash_all(&agent),
+            Command::VerifySystem => self.hash_all_systems(),
             Command::RollbackSystem { .. } => {
                 if let Some(to) = system_way {
                     self.roll_back_system(to);
@@ -333,6 +344,7 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
             | Command::Rollback { .. }
             | Command::Resume { .. }
             | Command::RollbackSystem { .. }
+            | Command::VerifySystem
             | Command::Verify { .. } => String::new(),
         };
         let body = OperatorCommand {
@@ -376,6 +388,7 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
         let memory = NodeMemory {
             boot: self.clock.boot_id().to_owned(),
             paused: self.all_paused.clone(),
+            alive_at: self.clock.mono(),
         };
         self.turn.put(NODE_KEY.to_owned(), encode(&memory));
     }

@@ -1,6 +1,6 @@
 //! What the loop knows of one agent.
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc};
 
 use osmoda_core::{
     dependency::Unmet,
@@ -16,7 +16,7 @@ use osmoda_ledger::EntryRef;
 use osmoda_nix::{eval::Recipe, profile::ProfileError, profiles::Profiles};
 use osmoda_runtime::Runtime;
 
-use super::closure::Closure;
+use super::closure::Closures;
 use crate::{detect::board::Board, error::chain, specs};
 
 /// Most lines of output kept with a failure.
@@ -90,7 +90,7 @@ pub struct AgentState {
     /// How far the bundle of this manifest has come, where bundles are built.
     pub bundle: Option<(Digest, Bundle)>,
     /// What is known of generations' closures, by store path, since the daemon started.
-    pub closures: BTreeMap<String, Closure>,
+    pub closures: Closures,
     /// After a failed action: no other before this.
     pub hold_until: Option<Mono>,
     /// When the loop looks at it again by itself.

@@ -1,11 +1,12 @@
 //! Closures hashed in the background: whether all that a generation needs is what Nix noted.
 //!
-//! When a generation of a store becomes Good, when a rollback to one failed, and when an operator
-//! asks. One after the other, for each reads every byte. Damage is on record and remembered: what
+//! Of agents and of the machine: when a generation of a store becomes Good, when a rollback to one
+//! failed, and when an operator asks. One after the other, for each reads every byte. Damage is on record and remembered: what
 //! is not whole is not started or gone back to until it is found whole.
-//! Where to start: [`Reconciler::hash_closure`].
+//! Where to start: [`Reconciler::hash_closure`] and [`Reconciler::hash_system`].
 
 use std::{
+    collections::BTreeMap,
     ops::ControlFlow,
     sync::{Arc, Mutex, PoisonError},
 };
@@ -19,7 +20,7 @@ use osmoda_core::{
 };
 use osmoda_nix::{
     profiles::Profiles,
-    store::{Progress, Verified},
+    store::{Progress, Verified, Watch},
 };
 use osmoda_runtime::Runtime;
 use tokio::task::JoinError;
@@ -44,10 +45,14 @@ pub enum Closure {
     Unknown(String),
 }
 
+/// What is known of closures, by store path.
+pub(super) type Closures = BTreeMap<String, Closure>;
+
 /// A closure that was hashed.
 #[derive(Debug)]
 pub struct Hashed {
-    agent: AgentName,
+    /// Whose; `None`: the machine's.
+    agent: Option<AgentName>,
     generation: Generation,
     reason: &'static str,
     since: Mono,
@@ -83,23 +88,43 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
         generation: Generation,
         reason: &'static str,
     ) {
+        let profiles = Arc::clone(&self.profiles);
+        let verify = move |of: &Generation, watch: &Watch<'_>| {
+            let verified = profiles.verify(of, watch);
+            verified.map_err(|error| chain(&error))
+        };
+        self.hash(Some(name), generation, reason, verify);
+    }
+
+    /// The same for a generation of the machine.
+    pub(super) fn hash_system(&mut self, generation: Generation, reason: &'static str) {
+        if let Some(edge) = self.system.edge().cloned() {
+            let verify = move |of: &Generation, watch: &Watch<'_>| edge.verify(of, watch);
+            self.hash(None, generation, reason, verify);
+        }
+    }
+
+    fn hash(
+        &mut self,
+        agent: Option<&AgentName>,
+        generation: Generation,
+        reason: &'static str,
+        verify: impl FnOnce(&Generation, &Watch<'_>) -> Result<Verified, String> + Send + 'static,
+    ) {
         let since = self.clock.mono();
-        let Some(state) = self.agents.get_mut(name) else {
+        let Some(known) = self.known_closures(agent) else {
             return;
         };
-        let before = match state.closures.get(&generation.store_path) {
+        let before = match known.get(&generation.store_path) {
             Some(Closure::UnderWay(_)) => return,
             Some(Closure::Hashed(verified)) => Some(verified.clone()),
             Some(Closure::Unknown(_)) | None => None,
         };
         let progress = Arc::new(Mutex::new(Progress::default()));
         let under_way = Closure::UnderWay(Arc::clone(&progress));
-        state
-            .closures
-            .insert(generation.store_path.clone(), under_way);
-        let (profiles, offload) = (Arc::clone(&self.profiles), self.offload);
-        let permits = Arc::clone(&self.closure_permits);
-        let agent = name.clone();
+        known.insert(generation.store_path.clone(), under_way);
+        let (offload, permits) = (self.offload, Arc::clone(&self.closure_permits));
+        let agent = agent.cloned();
         self.closures.spawn(async move {
             let permit = permits.acquire_owned().await;
             let of = generation.clone();
@@ -108,7 +133,7 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
                     *progress.lock().unwrap_or_else(PoisonError::into_inner) = now;
                     ControlFlow::Continue(())
                 };
-                profiles.verify(&of, &watch)
+                verify(&of, &watch)
             };
             let verified = offload.run(verify).await;
             drop(permit);
@@ -118,9 +143,17 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
                 reason,
                 since,
                 before,
-                result: verified.and_then(|verified| verified.map_err(|error| chain(&error))),
+                result: verified.and_then(|verified| verified),
             }
         });
+    }
+
+    /// What is known of an agent's closures, or of the machine's.
+    fn known_closures(&mut self, agent: Option<&AgentName>) -> Option<&mut Closures> {
+        match agent {
+            Some(name) => Some(&mut self.agents.get_mut(name)?.closures),
+            None => Some(&mut self.system.closures),
+        }
     }
 
     /// Takes in what hashing a closure came to.
@@ -134,15 +167,17 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
             }
         };
         let took = self.clock.mono().since(hashed.since).as_micros();
-        let Some(state) = self.agents.get_mut(&hashed.agent) else {
+        let agent = hashed.agent.as_ref();
+        let whose = agent.map_or("the system", AgentName::as_str);
+        let Some(known) = self.known_closures(agent) else {
             return;
         };
         let path = hashed.generation.store_path.clone();
         let verified = match hashed.result {
             Ok(verified) => verified,
             Err(why) => {
-                tracing::warn!(agent = %hashed.agent, path, reason = %why, "a closure could not be verified");
-                state.closures.insert(path, Closure::Unknown(why));
+                tracing::warn!(of = whose, path, reason = %why, "a closure could not be verified");
+                known.insert(path, Closure::Unknown(why));
                 return;
             }
         };
@@ -152,26 +187,31 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
             .iter()
             .filter(|_| hashed.before.as_ref() != Some(&verified))
         {
-            tracing::error!(agent = %hashed.agent, generation = hashed.generation.number, reason = %line, "damaged");
+            tracing::error!(of = whose, generation = hashed.generation.number, reason = %line, "damaged");
         }
-        let record = Record {
-            event: Event::ClosureVerified(ClosureVerified {
-                generation: hashed.generation.clone(),
-                reason: hashed.reason,
-                paths: verified.paths,
-                bytes: verified.bytes,
-                took_us: u64::try_from(took).unwrap_or(u64::MAX),
-                damage,
-            }),
-            incident: None,
-        };
+        let event = Event::ClosureVerified(ClosureVerified {
+            scope: agent.is_none().then_some("System"),
+            generation: hashed.generation.clone(),
+            reason: hashed.reason,
+            paths: verified.paths,
+            bytes: verified.bytes,
+            took_us: u64::try_from(took).unwrap_or(u64::MAX),
+            damage,
+        });
         let is_whole = verified.damage.is_empty();
         let is_news = hashed.reason != START_REFUSED || hashed.before.as_ref() != Some(&verified);
-        state.closures.insert(path, Closure::Hashed(verified));
+        known.insert(path, Closure::Hashed(verified));
+        let Some(agent) = agent else {
+            self.turn.system_records(None, &[event]);
+            self.change_system(|memory| memory.verified(&hashed.generation, is_whole));
+            return;
+        };
         if is_news {
-            self.turn.records(&hashed.agent, None, &[record]);
+            let incident = None;
+            self.turn
+                .records(agent, None, &[Record { event, incident }]);
         }
-        self.change_memory(&hashed.agent, |memory| {
+        self.change_memory(agent, |memory| {
             memory.rollout.verified(&hashed.generation, is_whole);
         });
     }
@@ -183,6 +223,22 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
         let known = state.and_then(|state| state.closures.get(&generation.store_path));
         if matches!(known, Some(Closure::Hashed(known)) if !known.damage.is_empty()) {
             self.hash_closure(name, generation, START_REFUSED);
+        }
+    }
+
+    /// Has every generation of the machine hashed.
+    pub(super) fn hash_all_systems(&mut self) {
+        let listed = self.system.edge().map(|edge| edge.generations());
+        match listed {
+            Some(Ok(listed)) => {
+                for generation in listed {
+                    self.hash_system(generation, "OperatorRequest");
+                }
+            }
+            Some(Err(why)) => {
+                tracing::warn!(reason = %why, "the system's generations cannot be listed");
+            }
+            None => {}
         }
     }
 

@@ -18,6 +18,7 @@ mod dependencies;
 mod desire;
 mod generations;
 pub mod journal;
+mod life;
 pub mod message;
 mod meter;
 pub mod recorder;
@@ -148,6 +149,7 @@ pub struct Reconciler<R, P, J> {
     /// What this turn saw, until it has acted.
     seen: Vec<(AgentName, Seen)>,
     system: system::SystemWatch,
+    signs: life::SignsOfLife,
 }
 
 /// A look at everything, and whom it found.
@@ -214,6 +216,7 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
             meters: Arc::default(),
             seen: Vec::new(),
             system: system::SystemWatch::default(),
+            signs: life::SignsOfLife::default(),
         };
         (this, handle)
     }
@@ -243,6 +246,7 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
     async fn reconcile(&mut self) {
         let since = self.clock.mono();
         self.look_at_system();
+        self.give_sign_of_life();
         let observed = self.observe();
         let plans = self.plan(observed);
         let recorded = self.record(plans).await;
@@ -315,6 +319,7 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
             timer,
             self.recorder.retry_at(),
             system,
+            self.signs.due,
             Some(self.resync_at),
         ];
         wakes.into_iter().flatten().min().unwrap_or(self.resync_at)
@@ -450,6 +455,7 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
             }
             if state.memory != plan.memory {
                 state.memory = plan.memory;
+                self.signs.note(&state.memory, self.clock.mono());
                 turn.put(agent_key(&name), accept::encode(&state.memory));
             }
             let wake_at = [plan.wake_at, plan.ripens_at].into_iter().flatten().min();

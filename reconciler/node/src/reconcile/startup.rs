@@ -161,7 +161,7 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
             .get(NODE_KEY)
             .and_then(|bytes| serde_json::from_slice(bytes).ok())
             .unwrap_or_default();
-        let last = self.last_sign_of_life()?;
+        let last = self.last_entry_at()?.max(node.alive_at);
         let rebooted = !node.boot.is_empty() && node.boot != self.clock.boot_id();
         self.all_paused = node.paused;
         for (key, bytes) in self.recorder.journal.state("agent/")? {
@@ -182,11 +182,12 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
             self.agents.insert(name, AgentState::remembered(memory));
         }
         self.remember_system(rebooted, last)?;
+        self.signs.due = Some(self.clock.mono()); // what is on probation goes on
         Ok(rebooted)
     }
 
     /// When the last entry was written, by the clock of its boot.
-    fn last_sign_of_life(&mut self) -> Result<Mono, String> {
+    fn last_entry_at(&mut self) -> Result<Mono, String> {
         let tail = self.recorder.journal.tail(1)?;
         let mono = tail.last().and_then(|last| text(&last.entry, "mono"));
         Ok(Mono(

@@ -10,6 +10,7 @@
 use std::{collections::BTreeMap, future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use osmoda_core::{
+    event::Event,
     memory::Finished,
     name::AgentName,
     observed::Generation,
@@ -21,12 +22,13 @@ use osmoda_core::{
 use osmoda_ledger::{Cause, EntryRef};
 use osmoda_nix::{
     profiles::Profiles,
+    store::{Verified, Watch},
     system::{Resumed, SwitchOutcome, SwitchRequest, SystemState, SystemSwitcher},
 };
 use osmoda_runtime::Runtime;
 use tokio::task::{JoinError, JoinSet};
 
-use super::{Reconciler, accept::encode, agent::AgentState, journal::Journal};
+use super::{Reconciler, accept::encode, agent::AgentState, closure::Closures, journal::Journal};
 use crate::{detect::node_checks::NodeChecks, error::chain};
 
 /// Key of the system's memory in the state table.
@@ -52,6 +54,15 @@ pub trait System: Send + Sync {
     /// A sentence for people.
     fn generations(&self) -> Result<Vec<Generation>, String>;
 
+    /// Whether there is a store that a generation can be compared with.
+    fn has_store(&self) -> bool;
+
+    /// Hashes all that a generation needs.
+    ///
+    /// # Errors
+    /// A sentence for people: it could not be done.
+    fn verify(&self, generation: &Generation, watch: &Watch<'_>) -> Result<Verified, String>;
+
     /// Begins a switch that was intended, or follows it if that was done before.
     fn carry_out(self: Arc<Self>, request: SwitchRequest) -> Switched;
 
@@ -68,10 +79,24 @@ impl<S: SystemSwitcher> System for S {
         SystemSwitcher::generations(self).map_err(|error| chain(&error))
     }
 
+    fn has_store(&self) -> bool {
+        SystemSwitcher::has_store(self)
+    }
+
+    fn verify(&self, generation: &Generation, watch: &Watch<'_>) -> Result<Verified, String> {
+        SystemSwitcher::verify(self, generation, watch).map_err(|error| chain(&error))
+    }
+
     fn carry_out(self: Arc<Self>, request: SwitchRequest) -> Switched {
         Box::pin(async move {
             let resumed = match self.resume(request.id).await {
-                Ok(Resumed::NotLaunched) => self.switch_to(&request).await.map(Resumed::Ended),
+                // A boot may have done it meanwhile.
+                Ok(found) if found.is_to_be_launched() && is_done(&*self, &request.to) => {
+                    Ok(Resumed::Lost)
+                }
+                Ok(found) if found.is_to_be_launched() => {
+                    self.switch_to(&request).await.map(Resumed::Ended)
+                }
                 resumed => resumed,
             };
             match resumed {
@@ -89,6 +114,16 @@ impl<S: SystemSwitcher> System for S {
     }
 }
 
+/// Whether a generation runs, and will be booted.
+fn is_done(system: &impl SystemSwitcher, to: &Generation) -> bool {
+    SystemSwitcher::observe(system).is_ok_and(|state| {
+        let runs = state
+            .current
+            .is_some_and(|it| it.store_path == to.store_path);
+        runs && state.profile.as_ref() == Some(to)
+    })
+}
+
 fn end(outcome: SwitchOutcome) -> SwitchEnd {
     SwitchEnd::Ended {
         code: outcome.exit.code(),
@@ -104,6 +139,8 @@ pub(super) struct SystemWatch {
     edge: Option<Arc<dyn System>>,
     pub memory: SystemMemory,
     rules: NodeRollback,
+    /// What is known of the closures of its generations.
+    pub closures: Closures,
     checks: Option<NodeChecks>,
     /// When to look again.
     due: Mono,
@@ -172,8 +209,11 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
         if now < self.system.due || !self.specs_read || self.ending.is_some() {
             return;
         }
-        let state = match edge.observe() {
-            Ok(state) => state,
+        let seen = edge
+            .observe()
+            .and_then(|state| Ok((state, edge.generations()?)));
+        let (state, listed) = match seen {
+            Ok(seen) => seen,
             Err(why) => {
                 tracing::warn!(reason = %why, "the system's generation cannot be read");
                 self.system.due = now.after(LOOK_EVERY);
@@ -188,6 +228,7 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
             &self.system.memory,
             &SystemView {
                 current: running.as_ref(),
+                listed: &listed,
                 agents: &agents,
                 checks: &checks,
                 rules: &self.system.rules,
@@ -209,15 +250,26 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
     /// Puts a decision about the system into this turn.
     pub(super) fn accept_system(&mut self, plan: SystemPlan, root: Option<Cause>) -> usize {
         let first = self.turn.system_records(root, &plan.records);
-        if plan.memory != self.system.memory {
-            self.system.memory = plan.memory;
-            let encoded = encode(&self.system.memory);
-            self.turn.put(SYSTEM_KEY.to_owned(), encoded);
+        self.change_system(|memory| *memory = plan.memory);
+        for (generation, reason) in plan.records.iter().filter_map(to_be_hashed) {
+            let has_store = self.system.edge().is_some_and(|edge| edge.has_store());
+            if has_store {
+                self.hash_system(generation, reason);
+            }
         }
         if plan.switch.is_some() {
             self.system.intended = Some(first + plan.records.len() - 1);
         }
         first
+    }
+
+    pub(super) fn change_system(&mut self, change: impl FnOnce(&mut SystemMemory)) {
+        let mut memory = self.system.memory.clone();
+        change(&mut memory);
+        if memory != self.system.memory {
+            self.turn.put(SYSTEM_KEY.to_owned(), encode(&memory));
+            self.system.memory = memory;
+        }
     }
 
     /// Begins the switch that is in memory, once its intent is durable; one that an earlier
@@ -304,6 +356,15 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
         }
         self.system.memory = memory;
         Ok(())
+    }
+}
+
+/// The generation that a record makes worth to be looked at whole, and why.
+fn to_be_hashed(record: &Event) -> Option<(Generation, &'static str)> {
+    match record {
+        Event::SystemGood(good) => Some((good.generation.clone(), "Proven")),
+        Event::SystemRollbackFailed(failed) => Some((failed.to.clone(), "RollbackFailed")),
+        _ => None,
     }
 }
 

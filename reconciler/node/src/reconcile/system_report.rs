@@ -6,7 +6,7 @@ use osmoda_core::{observed::Generation, rollout::Verdict, system::go_back};
 use osmoda_nix::profiles::Profiles;
 use osmoda_runtime::Runtime;
 
-use super::{Reconciler, journal::Journal, system::current};
+use super::{Reconciler, closure::Closure, journal::Journal, system::current};
 use crate::{
     api::types::{GenerationItem, GenerationList, SystemStatus},
     handle::CommandError,
@@ -74,6 +74,7 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
         let running = current(&state);
         let memory = &self.system.memory;
         let good = memory.last_known_good();
+        let closures = &self.system.closures;
         let item = |generation: &Generation| {
             let tried = memory.of(&generation.store_path);
             GenerationItem {
@@ -85,7 +86,7 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
                 active: running.as_ref() == Some(generation),
                 desired: state.profile.as_ref() == Some(generation),
                 last_known_good: good == Some(generation),
-                closure: None,
+                closure: closures.get(&generation.store_path).map(Closure::status),
             }
         };
         Some(Ok(GenerationList {
@@ -130,6 +131,11 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
             }
             (Some(found), _) if !listed.contains(&found) => impossible(&format!(
                 "generation {} is not in the system profile any more",
+                found.number
+            )),
+            (Some(found), _) if memory.is_damaged(&found.store_path) => impossible(&format!(
+                "generation {} of the system is damaged, and nothing damaged is activated; \
+                 `osmoda generations --system --verify` says what is, and how to repair it",
                 found.number
             )),
             (Some(found), _) => Ok(found),

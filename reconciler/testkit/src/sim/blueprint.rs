@@ -83,6 +83,20 @@ pub struct Traits {
 pub struct Blueprint(BTreeMap<AgentName, Traits>);
 
 impl Blueprint {
+    /// One agent that tells when it is ready, with a probation of [`MIN_READY`] and 25 s to get
+    /// ready.
+    pub fn plain(name: &AgentName) -> Self {
+        let rules = json!({
+            "heartbeat": {"source": "Notify", "timeout": "15s"},
+            "rollout": {"minReady": format!("{MIN_READY}s"), "progressDeadline": "25s"},
+        });
+        let depends_on = Vec::new();
+        Self(BTreeMap::from([(
+            name.clone(),
+            Traits { depends_on, rules },
+        )]))
+    }
+
     /// What a seed makes of these agents, in the order of their dependencies.
     pub fn draw(names: &[AgentName], random: &mut fastrand::Rng) -> Self {
         let shape = random.u8(..3);
@@ -131,7 +145,7 @@ impl Blueprint {
 impl Traits {
     fn draw(depends_on: Vec<AgentName>, random: &mut fastrand::Rng) -> Self {
         let suspect_for = random.choice(["30s", "1h"]);
-        let rollback = random.choice(["Agent", "Agent", "Agent", "Never"]);
+        let rollback = random.choice(["Agent", "Agent", "System", "Never"]);
         let mut rules = json!({
             "restart": {
                 "backoff": {"max": "5s", "resetAfter": "60s"},

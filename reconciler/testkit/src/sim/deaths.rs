@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use osmoda_core::time::{Clock as _, Mono};
 use osmoda_nix::profiles::Profiles as _;
 
 use super::{
@@ -56,7 +57,83 @@ pub fn rollback(after: Duration, meanwhile: Meanwhile) -> Result<Outcome, Box<Vi
     })
 }
 
+/// A deploy on probation, and a daemon that dies or a machine that loses its power `after` it was
+/// declared and is away for `away`. Gives when the verdict came, counted from the declaration in
+/// time in which the machine was on.
+///
+/// # Errors
+/// The first broken promise, or that there was no verdict.
+pub fn probation(
+    bad: bool,
+    meanwhile: Meanwhile,
+    after: Duration,
+    away: Duration,
+) -> Result<Duration, Box<Violation>> {
+    scheduler().block_on(async {
+        let mut simulation = Simulation::new(0, Sabotage::None, &["alpha"]);
+        simulation.blueprint = Blueprint::plain(&simulation.names[0]);
+        let judged = simulation.judged(bad, meanwhile, after, away).await;
+        judged.map_err(|what| simulation.violation(what))
+    })
+}
+
 impl Simulation {
+    async fn judged(
+        &mut self,
+        bad: bool,
+        meanwhile: Meanwhile,
+        after: Duration,
+        away: Duration,
+    ) -> Result<Duration, String> {
+        let agent = self.names[0].clone();
+        self.start_daemon().await?;
+        let quality = match bad {
+            true => Quality::NeverReady,
+            false => Quality::Good,
+        };
+        for (version, quality) in [(1, Quality::Good), (2, quality)] {
+            let declaration = Declaration {
+                version,
+                policy: "Always",
+                quality,
+            };
+            self.desired.insert(agent.clone(), declaration);
+            if version == 2 {
+                tokio::time::sleep(PROVEN_WITHIN).await;
+            }
+            self.tell_specs().await?;
+        }
+        let declared = self.clock.mono();
+        tokio::time::sleep(after).await;
+        let lived = self.clock.mono().since(declared);
+        match meanwhile {
+            Meanwhile::PowerFails => self.reboot(away).await?,
+            _ => {
+                self.kill_daemon().await;
+                tokio::time::sleep(away).await;
+                self.start_daemon().await?;
+            }
+        }
+        tokio::time::sleep(3 * PROVEN_WITHIN).await;
+        self.check()?;
+        let kind = if bad {
+            "GenerationBad"
+        } else {
+            "GenerationGood"
+        };
+        let entries = self.disk.entries(0);
+        let verdict = entries.iter().rev().map(|stored| &stored.entry);
+        let verdict = verdict.filter(|entry| entry["body"]["generation"]["number"] == 2);
+        let verdict = verdict.into_iter().find(|entry| entry["kind"] == kind);
+        let at = verdict.and_then(|entry| entry["mono"].as_str()?.parse().ok());
+        let at = Mono(at.ok_or_else(|| format!("no {kind}"))?);
+        Ok(match meanwhile {
+            // A boot begins a new clock.
+            Meanwhile::PowerFails => lived + at.since(Mono(0)),
+            _ => at.since(declared),
+        })
+    }
+
     async fn roll_back(
         &mut self,
         after: Duration,

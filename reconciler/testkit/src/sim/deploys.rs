@@ -203,7 +203,7 @@ impl Simulation {
     }
 
     /// An unknown agent is refused, and that is as good as an answer here.
-    async fn command(&mut self, command: Command) {
+    pub(super) async fn command(&mut self, command: Command) {
         if let Some(daemon) = &self.daemon {
             let _ = daemon.handle.command(command, operator()).await;
         }

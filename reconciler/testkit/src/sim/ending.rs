@@ -21,17 +21,20 @@ const QUIET: Duration = Duration::from_secs(30);
 impl Simulation {
     pub(super) async fn end(&mut self) -> Result<(), String> {
         self.end_faults().await?;
-        tokio::time::sleep(REST_WITHIN).await;
+        self.pass(REST_WITHIN).await?;
         self.check()?;
         for agent in self.desired.keys() {
             let declared = self.blueprint.manifest(agent, self.desired[agent]);
             let rolls_back = declared.spec.rollout.rollback != Rollback::Never;
             self.monitor.check_active(agent, rolls_back)?;
         }
+        self.check_machine()?;
         self.mend().await?;
-        tokio::time::sleep(REST_WITHIN).await;
+        self.pass(REST_WITHIN).await?;
         self.check()?;
+        self.check_machine()?;
         self.check_converged().await?;
+        self.check_judged()?;
         let size = self.disk.head().size;
         tokio::time::sleep(QUIET).await;
         match self.disk.head().size - size {
@@ -57,6 +60,8 @@ impl Simulation {
         self.profiles.fail_next(0);
         self.profiles.remove_damaged();
         self.world.end_faults();
+        self.follow_machine().await?;
+        self.machine.end_faults();
         self.monitor.disturb(None);
         for agent in &self.names {
             let well = Conduct::default();

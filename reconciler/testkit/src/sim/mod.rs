@@ -24,6 +24,7 @@ mod deploys;
 pub mod disk;
 mod ending;
 mod invariants;
+mod machine;
 pub mod monitor;
 pub mod sabotage;
 mod steps;
@@ -32,7 +33,7 @@ use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 use osmoda_core::{name::AgentName, observed::InvocationId, time::Clock};
 use osmoda_ledger::{IdSource, OpenOptions, Store, ids::uuid_v7_from};
-use osmoda_nix::profiles::MemoryProfiles;
+use osmoda_nix::{profiles::MemoryProfiles, system::MemorySystem};
 use osmoda_node::{
     handle::Handle,
     reconcile::{Edges, NodeFacts, Reconciler, act::Offload},
@@ -43,8 +44,11 @@ use tokio::task::JoinHandle;
 use self::{
     blueprint::{Blueprint, Declaration},
     disk::Disk,
+    machine::Systems,
     monitor::Monitor,
-    sabotage::{Sabotage, profiles::WatchedProfiles, runtime::WatchedRuntime},
+    sabotage::{
+        Sabotage, profiles::WatchedProfiles, runtime::WatchedRuntime, system::WatchedSystem,
+    },
 };
 use crate::fake_runtime::{World, clock::PausedClock};
 
@@ -89,6 +93,8 @@ pub struct Summary {
     pub proven: u64,
     /// Generations that the loop went back from by itself.
     pub rollbacks: u64,
+    /// Systems that the loop went back from by itself, whatever came of it.
+    pub system_rollbacks: u64,
 }
 
 impl std::ops::AddAssign for Summary {
@@ -100,6 +106,7 @@ impl std::ops::AddAssign for Summary {
         self.effects += other.effects;
         self.proven += other.proven;
         self.rollbacks += other.rollbacks;
+        self.system_rollbacks += other.system_rollbacks;
     }
 }
 
@@ -144,6 +151,10 @@ struct Simulation {
     profiles: Arc<MemoryProfiles>,
     monitor: Monitor,
     sabotage: Sabotage,
+    /// In every third seed: systems come and go as well.
+    is_nixos: bool,
+    machine: Arc<MemorySystem>,
+    systems: Systems,
     desired: BTreeMap<AgentName, Declaration>,
     /// Everything that was ever declared.
     past: BTreeMap<AgentName, Vec<Declaration>>,
@@ -182,6 +193,9 @@ impl Simulation {
             profiles,
             monitor,
             sabotage,
+            is_nixos: seed % 3 == 1,
+            machine: Arc::new(MemorySystem::new(&machine::system_path(0))),
+            systems: Systems::default(),
             desired: BTreeMap::new(),
             past: BTreeMap::new(),
             daemon: None,
@@ -195,6 +209,7 @@ impl Simulation {
     }
 
     async fn play(&mut self) -> Result<Summary, String> {
+        self.boot_first();
         self.start_daemon().await?;
         for step in 0..STEPS {
             self.step = step;
@@ -245,9 +260,11 @@ impl Simulation {
                 Some("FailureDetected") if !body["becauseOf"].is_null() => summary.effects += 1,
                 Some("FailureDetected") if body["exit"].is_null() => summary.faults += 1,
                 Some("GenerationGood") => summary.proven += 1,
-                Some("RollbackIntended") if body["reason"] != "OperatorRequest" => {
-                    summary.rollbacks += 1;
+                Some("RollbackIntended") if body["reason"] == "OperatorRequest" => {}
+                Some("RollbackIntended") if body["scope"] == "System" => {
+                    summary.system_rollbacks += 1;
                 }
+                Some("RollbackIntended") => summary.rollbacks += 1,
                 _ => {}
             }
         }
@@ -283,6 +300,13 @@ impl Simulation {
             specs: "specs".into(),
         };
         let (mut reconciler, handle) = Reconciler::new(edges, facts);
+        if self.is_nixos {
+            reconciler = reconciler.with_system(Arc::new(WatchedSystem {
+                honest: Arc::clone(&self.machine),
+                monitor: self.monitor.clone(),
+                how: self.sabotage,
+            }));
+        }
         self.monitor.disturb(None);
         // A runtime that cannot be asked keeps the daemon from starting; its manager tries again.
         while let Err(why) = reconciler.restore().await {
@@ -317,10 +341,12 @@ impl Simulation {
     async fn reboot(&mut self, pause: Duration) -> Result<(), String> {
         self.kill_daemon().await;
         self.world.reboot();
+        self.machine.power_cut();
         self.clock.reboot();
         self.monitor.rebooted();
         tokio::time::sleep(pause).await;
-        self.start_daemon().await
+        self.start_daemon().await?;
+        self.follow_machine().await
     }
 
     /// The desired state, as the loop is told it.

@@ -11,7 +11,8 @@ use crate::fake_runtime::fault::{EventFault, StartFault, StopFault};
 impl Simulation {
     pub(super) async fn one_step(&mut self) -> Result<(), String> {
         let agent = self.names[self.random.usize(..self.names.len())].clone();
-        let said = match self.random.u8(..42) {
+        let kinds = if self.is_nixos { 48 } else { 42 };
+        let said = match self.random.u8(..kinds) {
             0..=3 => self.crash(&agent),
             4 => self.crash_with_dependents(&agent),
             5..=9 => self.change_specs(&agent).await?,
@@ -33,12 +34,16 @@ impl Simulation {
             36 | 37 => self.operate(&agent).await?,
             38 | 39 => self.restart_daemon().await?,
             40 => self.die_in_rollback(&agent).await?,
-            _ => self.lose_power().await?,
+            41 => self.lose_power().await?,
+            42 => self.deploy_system().await?,
+            43 | 44 => self.deploy_bad_system(&agent).await?,
+            45 => self.touch_system().await?,
+            46 => self.order_switch_fault(),
+            _ => self.operate_system().await,
         };
         self.history.push(format!("{:5} {said}", self.step));
         let pause = self.any_pause();
-        tokio::time::sleep(pause).await;
-        Ok(())
+        self.pass(pause).await
     }
 
     /// From an instant, in which everything is still under way, to minutes.

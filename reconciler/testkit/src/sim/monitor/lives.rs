@@ -74,11 +74,12 @@ impl Lives {
     pub fn rebooted(&mut self) {
         self.open = None;
         self.up = false;
-        self.excuse_all();
+        self.known.values_mut().for_each(|known| known.ended = true);
     }
 
+    /// An agent that is on its way out. It may come back, and end then.
     fn excuse_all(&mut self) {
-        self.known.values_mut().for_each(|known| known.ended = true);
+        (self.known.values_mut()).for_each(|known| known.excused = true);
     }
 
     fn of(&mut self, invocation: &str) -> &mut Known {

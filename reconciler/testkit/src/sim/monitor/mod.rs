@@ -13,6 +13,7 @@ mod dependents;
 mod faults;
 mod lives;
 mod rollouts;
+mod systems;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -29,7 +30,7 @@ use osmoda_core::{
 use osmoda_nix::profiles::{MemoryProfiles, Profiles as _};
 use serde_json::Value;
 
-use self::{lives::Lives, rollouts::Rollouts};
+use self::{lives::Lives, rollouts::Rollouts, systems::Systems};
 use crate::fake_runtime::{World, clock::PausedClock};
 
 /// Clones are handles to the same monitor.
@@ -45,6 +46,7 @@ struct Inner {
     /// What was honestly declared, by the digest of the manifest that the loop was told.
     specs: BTreeMap<String, Arc<Agent>>,
     models: BTreeMap<AgentName, Model>,
+    systems: Systems,
     /// Instances that are on record as intended.
     intents: BTreeSet<String>,
     all_paused: bool,
@@ -107,6 +109,7 @@ impl Monitor {
             clock,
             specs: BTreeMap::new(),
             models: BTreeMap::new(),
+            systems: Systems::default(),
             intents: BTreeSet::new(),
             all_paused: false,
             degraded: false,
@@ -237,7 +240,10 @@ impl Inner {
         let said = Said::of(entry);
         self.see_node(&said);
         let Some(agent) = entry["agent"].as_str() else {
-            return Ok(());
+            return match self.forgetful {
+                true => Ok(()),
+                false => self.see_system(&said),
+            };
         };
         let agent = super::name(agent);
         self.see_instance(&agent, &said)?;

@@ -36,6 +36,11 @@ impl Rollouts {
         self.good.retain(|path| !gone(path));
     }
 
+    /// Whether a store path was proven, and nothing has spoken against it since.
+    pub fn is_good(&self, path: &String) -> bool {
+        self.good.contains(path)
+    }
+
     fn lifted(&mut self, path: Option<&str>) {
         self.chosen = path.map(str::to_owned);
         if let Some(path) = path {

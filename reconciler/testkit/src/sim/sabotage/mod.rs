@@ -1,12 +1,13 @@
 //! Loops that are broken on purpose, to prove that the simulator would notice.
 //!
 //! Each breaks what the loop relies on, which to the world looks the same as a loop that is
-//! wrong in that way: a runtime that acts differently ([`runtime`]), profiles that do
-//! ([`profiles`]), a disk that answers too soon, or specs that say something else than was
+//! wrong in that way: a runtime that acts differently ([`runtime`]), profiles or a machine that do
+//! ([`profiles`], [`system`]), a disk that answers too soon, or specs that say something else than was
 //! declared ([`Sabotage::twisted`]).
 
 pub mod profiles;
 pub mod runtime;
+pub mod system;
 
 use std::sync::Arc;
 
@@ -44,6 +45,12 @@ pub enum Sabotage {
     GoesBackBelow,
     /// What was gone back from is made active again.
     ReactivatesBad,
+    /// The system is switched to another generation than was decided on.
+    SwitchesElsewhere,
+    /// A switch of the system is begun anew, whatever became of it.
+    SwitchesAnew,
+    /// The end of a switch of the system is never told.
+    ForgetsSwitches,
 }
 
 impl Sabotage {
