@@ -60,6 +60,11 @@ fn every_seed_keeps_every_promise_and_converges() {
     println!("{seeds} seeds: {total:?}");
     let often = [total.starts, total.deaths, total.faults, total.proven];
     let at_times = [total.effects, total.rollbacks];
+    let systems = total.system_rollbacks;
+    assert!(
+        seeds < SEEDS || systems > seeds / 10,
+        "systems are gone back from: {total:?}"
+    );
     assert!(
         seeds < SEEDS
             || often.iter().all(|count| *count > seeds)
@@ -148,6 +153,23 @@ fn a_bad_generation_that_is_made_active_again_is_caught() {
     caught(Sabotage::ReactivatesBad, &said);
 }
 
+#[test]
+fn a_system_that_is_switched_to_another_generation_is_caught() {
+    let said = ["the system was switched before its intent was written"];
+    caught(Sabotage::SwitchesElsewhere, &said);
+}
+
+#[test]
+fn a_switch_of_the_system_that_is_begun_twice_is_caught() {
+    caught(Sabotage::SwitchesAnew, &["was launched 2 times"]);
+}
+
+#[test]
+fn a_switch_of_the_system_whose_end_is_never_told_is_caught() {
+    let said = ["has no outcome on record"];
+    caught(Sabotage::ForgetsSwitches, &said);
+}
+
 /// Microseconds after a bad deploy: before it, at every await of the way back, and after it.
 const MOMENTS: std::ops::Range<u64> = 0..200;
 /// Between two of them.
@@ -183,6 +205,37 @@ fn a_way_back_that_is_taken_away_leads_to_the_good_one_before_it() {
 #[test]
 fn a_persons_choice_in_the_midst_of_a_rollback_ends_in_something_good() {
     at_every_moment(Meanwhile::OldestChosen, |o| matches!(o.active, 1 | 2));
+}
+
+/// Of a deploy that is bad or good, how long its probation lasted, when the daemon dies or the
+/// power fails ten times as far into it as these tenths of seconds say; 3 s later all is back.
+fn probations(bad: bool, meanwhile: Meanwhile, tenths: std::ops::Range<u32>) -> Vec<Duration> {
+    let away = Duration::from_secs(3);
+    let moments = tenths.step_by(7).map(|n| Duration::from_millis(100) * n);
+    let judged = moments.map(|after| deaths::probation(bad, meanwhile, after, away));
+    judged
+        .map(|judged| judged.unwrap_or_else(|broken| panic!("{broken}")))
+        .collect()
+}
+
+#[test]
+fn a_probation_survives_the_daemon_with_the_time_that_is_left() {
+    // Good after 8 s, Bad after 25 s; what passed while nobody looked counts.
+    for lasted in probations(false, Meanwhile::DaemonDies, 5..75) {
+        assert!((8_000..11_500).contains(&lasted.as_millis()), "{lasted:?}");
+    }
+    for lasted in probations(true, Meanwhile::DaemonDies, 5..240) {
+        assert!((25_000..28_500).contains(&lasted.as_millis()), "{lasted:?}");
+    }
+}
+
+#[test]
+fn a_probation_survives_the_machine_with_the_time_that_is_left() {
+    // Signs of life come every 10 s, so that as much may count twice; then the boot and 3 s
+    // until the daemon is there.
+    for lasted in probations(true, Meanwhile::PowerFails, 5..240) {
+        assert!((25_000..36_000).contains(&lasted.as_millis()), "{lasted:?}");
+    }
 }
 
 /// Run by `cargo xtask test --all` and `cargo xtask test simulation`: it takes a while.
