@@ -27,8 +27,15 @@ pub fn fact<'a>(draft: &'a Draft, about: &'a mut Option<String>) -> Fact<'a> {
         EventKind::AnchorFailed | EventKind::AnchorSucceeded => {
             text(draft, "anchor").map(|anchor| format!("anchor {anchor}"))
         }
-        _ => None,
+        EventKind::ClosureVerified => {
+            let generation = draft.body.get("generation");
+            let path = generation.and_then(|of| of.get("storePath"));
+            let path = path.and_then(Value::as_str);
+            path.map(|path| format!("closure {path}"))
+        }
+        _ => text(draft, "scope").map(|scope| scope.to_lowercase()),
     };
+    let damage = draft.body.get("damage").and_then(Value::as_array);
     let explained = draft.body.get("becauseOf").and_then(Value::as_array);
     Fact {
         kind: draft.kind,
@@ -38,7 +45,8 @@ pub fn fact<'a>(draft: &'a Draft, about: &'a mut Option<String>) -> Fact<'a> {
         restarts: draft.body.get("restartAfterMs").is_some_and(Value::is_u64),
         explained: explained.is_some_and(|agents| !agents.is_empty()),
         marked: draft.body.get("fork").and_then(Value::as_bool) == Some(true)
-            || draft.body.get("change").and_then(Value::as_str) == Some("Removed"),
+            || draft.body.get("change").and_then(Value::as_str) == Some("Removed")
+            || damage.is_some_and(|damage| !damage.is_empty()),
     }
 }
 
@@ -91,6 +99,15 @@ pub fn words(draft: &Draft, scrubber: &Scrubber) -> Words {
         ),
         EventKind::RollbackSucceeded => format!("went back to {}", generation(draft, "to")),
         EventKind::HealthVerified => "healthy again".to_owned(),
+        EventKind::GenerationGood => format!("{} is good", generation(draft, "generation")),
+        EventKind::ClosureVerified => {
+            let damage = draft.body.get("damage").and_then(Value::as_array);
+            let what = generation(draft, "generation");
+            match damage.map_or(0, Vec::len) {
+                0 => format!("{what} is whole"),
+                _ => format!("{what} is damaged on the disk, and is not gone back to"),
+            }
+        }
         EventKind::SpecRejected => format!("spec refused: {}", get("file")),
         EventKind::SpecChanged => "removed from the specs".to_owned(),
         EventKind::OutsideAction => format!("changed by somebody else: {}", get("what")),
@@ -145,6 +162,10 @@ fn facts(draft: &Draft, scrubber: &Scrubber) -> Vec<(String, String)> {
     let errors = draft.body.get("errors").and_then(Value::as_array);
     for error in errors.into_iter().flatten().take(ERRORS_MAX) {
         add("Error", error.as_str().map(str::to_owned));
+    }
+    let damage = draft.body.get("damage").and_then(Value::as_array);
+    for found in damage.into_iter().flatten().take(ERRORS_MAX) {
+        add("Damaged", found.as_str().map(str::to_owned));
     }
     facts
 }
