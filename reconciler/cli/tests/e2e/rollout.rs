@@ -98,6 +98,10 @@ fn a_deploy_that_crashes_goes_back_stays_back_and_a_fixed_one_goes_forward() {
     scene.declare(&version("2", "exit 3"));
     scene.osmoda("plan").exits(0);
     assert_eq!((scene.pid("a"), active(&scene)), (pid, 1), "it stays");
+    let diff = scene.osmoda("status --diff").exits(1);
+    diff.telling(&["the desired generation is Bad"]);
+    let described = scene.osmoda("describe a").exits(0);
+    described.telling(&["What was deployed", "Bad (", "last known good"]);
 
     scene.declare(&version("3", "sleep"));
     scene.osmoda("wait a --for Proven --timeout 30s").exits(0);
@@ -297,4 +301,94 @@ fn history_is_pruned_but_never_the_last_known_good() {
         .map(|item| item["number"].as_u64().unwrap())
         .collect();
     assert!(numbers.len() <= 3 && numbers.contains(&5), "{numbers:?}");
+}
+
+/// Ready at once, and then `then`; on probation for an hour.
+fn long_probation(then: &str) -> Agent {
+    version("2", &format!("notify READY=1 then {then}"))
+        .with("heartbeat", json!({"source": "Notify", "timeout": "1h"}))
+        .with("rollout", json!({"minReady": "1h"}))
+}
+
+fn goes_back_for(scene: &Scene, reason: &str) {
+    let bad = scene.entry("the verdict", |e| e.is("GenerationBad", "a"));
+    assert_eq!(bad.body()["reason"], reason, "{}", bad.body());
+    scene.until("a", "is back", |s| {
+        s["ready"] == true && s["generation"]["active"]["number"] == 1
+    });
+}
+
+#[test]
+fn a_deploy_that_ends_after_it_was_ready_and_before_it_was_proven_goes_back_at_once() {
+    let scene = first();
+    let _daemon = scene.daemon();
+    scene.osmoda("wait a --for Proven").exits(0);
+    scene.declare(&long_probation("sleep 300 then exit 3"));
+    goes_back_for(&scene, "FailedOnProbation");
+    let failures = scene.entries();
+    let failures = failures.iter().filter(|e| e.is("FailureDetected", "a"));
+    assert_eq!(failures.count(), 1, "the first end is enough");
+}
+
+#[test]
+fn a_deploy_that_is_up_but_found_unhealthy_goes_back_at_once() {
+    let scene = first();
+    let _daemon = scene.daemon();
+    scene.osmoda("wait a --for Proven").exits(0);
+    let sick = scene.path().join("sick");
+    let liveness = json!({
+        "exec": {"command": ["/usr/bin/test", "!", "-e", sick]},
+        "period": "100ms",
+        "failureThreshold": 1,
+    });
+    scene.declare(&long_probation("sleep").with("probes", json!({"liveness": liveness})));
+    scene.until("a", "is ready and on probation", |s| {
+        s["ready"] == true && s["generation"]["active"]["number"] == 2
+    });
+    fs::write(&sick, "").unwrap();
+    goes_back_for(&scene, "FailedOnProbation");
+}
+
+#[test]
+fn a_deploy_that_falls_silent_before_it_was_proven_goes_back_at_once() {
+    let scene = first();
+    let _daemon = scene.daemon();
+    scene.osmoda("wait a --for Proven").exits(0);
+    let silent = json!({"source": "Notify", "timeout": "1s"});
+    scene.declare(&long_probation("deadlock").with("heartbeat", silent));
+    goes_back_for(&scene, "FailedOnProbation");
+    let hang = scene.entry("what it was", |e| e.is("FailureDetected", "a"));
+    assert_eq!(hang.body()["reason"], "Hang");
+}
+
+#[test]
+fn a_good_generation_is_kept_beyond_the_limit_of_history_while_bad_ones_come_and_go() {
+    let scene = first();
+    let _daemon = scene.daemon();
+    scene.osmoda("wait a --for Proven").exits(0);
+    for n in 2..=4_u64 {
+        let rollout = json!({"historyLimit": 1, "minReady": "300ms"});
+        scene.declare(&version(&n.to_string(), "exit 3").with("rollout", rollout));
+        scene.entry("it is bad", |e| {
+            e.is("GenerationBad", "a") && e.body()["generation"]["number"] == n
+        });
+        scene.until("a", "is back", |s| {
+            s["ready"] == true && s["generation"]["active"]["number"] == 1
+        });
+    }
+    let numbers = |scene: &Scene| -> Vec<_> {
+        let items = generations(scene);
+        items.iter().map(|item| item["number"].as_u64()).collect()
+    };
+    assert_eq!(numbers(&scene), [Some(1), Some(4)], "2 and 3 are gone");
+    // Their verdicts are not: what was found bad once is refused, though it is in no profile.
+    let rollout = json!({"historyLimit": 1, "minReady": "300ms"});
+    scene.declare(&version("2", "exit 3").with("rollout", rollout));
+    eventually("it is refused", || {
+        let diff = scene.osmoda("status --diff");
+        diff.out
+            .contains("the desired generation is Bad")
+            .then_some(())
+    });
+    assert_eq!(active(&scene), 1);
 }
