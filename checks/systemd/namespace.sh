@@ -23,10 +23,11 @@ if [ "${1-}" = --inside ]; then
     mount -t proc proc /proc
     umount -R /sys/fs/cgroup 2>/dev/null || true
     mount -t cgroup2 -o nsdelegate cgroup2 /sys/fs/cgroup
-    for directory in /run /tmp /var; do
+    # /dev/shm too: systemd walks all of it at the end of a service with RemoveIPC=.
+    for directory in /run /tmp /var /dev/shm; do
         mount -t tmpfs -o mode=0755 tmpfs "$directory"
     done
-    chmod 1777 /tmp
+    chmod 1777 /tmp /dev/shm
     mkdir -p /var/lib /var/cache /var/log/journal /run/lock /run/etc/upper /run/etc/work
     mkdir -m 1777 /var/tmp
     ln -s /run /var/run
