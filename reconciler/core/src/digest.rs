@@ -1,6 +1,6 @@
 //! SHA-256 digests, shown in lower-case hex.
 
-use std::fmt::{self, Write as _};
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -63,10 +63,15 @@ const DIGITS: &[u8; 16] = b"0123456789abcdef";
 
 /// Writes `bytes` as lower-case hexadecimal digits.
 pub(crate) fn write_hex(f: &mut fmt::Formatter<'_>, bytes: &[u8]) -> fmt::Result {
-    let digit = |nibble: u8| char::from(DIGITS[usize::from(nibble)]);
-    bytes.iter().try_for_each(|byte| {
-        f.write_char(digit(byte >> 4))?;
-        f.write_char(digit(byte & 0xf))
+    const AT_ONCE: usize = 32;
+    bytes.chunks(AT_ONCE).try_for_each(|bytes| {
+        let mut digits = [0; 2 * AT_ONCE];
+        for ([high, low], byte) in digits.as_chunks_mut().0.iter_mut().zip(bytes) {
+            *high = DIGITS[usize::from(byte >> 4)];
+            *low = DIGITS[usize::from(byte & 0xf)];
+        }
+        let text = std::str::from_utf8(&digits[..2 * bytes.len()]);
+        f.write_str(text.map_err(|_| fmt::Error)?)
     })
 }
 

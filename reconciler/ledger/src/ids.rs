@@ -20,20 +20,49 @@ pub fn uuid_v7_from(wall: Wall, random: [u8; RANDOM]) -> String {
     uuid.hyphenated().to_string()
 }
 
+/// Random bytes that are asked for at once: those of 32 ids, since asking costs as much as the
+/// rest of an id.
+const POOL: usize = 32 * RANDOM;
+
 /// Ids from the kernel's random numbers, getrandom(2).
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct RandomIds {
     /// Ids made so far: tells them apart even where the kernel has no random numbers yet.
     made: u64,
+    pool: [u8; POOL],
+    /// Bytes of the pool that no id has yet.
+    left: usize,
+}
+
+impl Default for RandomIds {
+    fn default() -> Self {
+        Self {
+            made: 0,
+            pool: [0; POOL],
+            left: 0,
+        }
+    }
+}
+
+impl RandomIds {
+    /// Bytes that were given to nobody; `None` where the kernel has none yet.
+    fn random(&mut self) -> Option<[u8; RANDOM]> {
+        if self.left == 0 {
+            let filled = getrandom(&mut self.pool, GetRandomFlags::NONBLOCK);
+            self.left = filled.ok().filter(|length| *length == POOL)?;
+        }
+        self.left -= RANDOM;
+        self.pool[self.left..].first_chunk().copied()
+    }
 }
 
 impl IdSource for RandomIds {
     fn uuid_v7(&mut self, wall: Wall) -> String {
-        let mut random = [0; RANDOM];
-        let filled = getrandom(&mut random, GetRandomFlags::NONBLOCK);
-        if !filled.is_ok_and(|length| length == RANDOM) {
-            random[2..].copy_from_slice(&self.made.to_be_bytes());
-        }
+        let random = self.random().unwrap_or_else(|| {
+            let mut counted = [0; RANDOM];
+            counted[2..].copy_from_slice(&self.made.to_be_bytes());
+            counted
+        });
         self.made += 1;
         uuid_v7_from(wall, random)
     }

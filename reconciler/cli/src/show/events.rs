@@ -98,6 +98,14 @@ const RENDERERS: &[(&str, Renderer)] = &[
         };
         format!("{given_up} {}: {}", b.text("receiver"), b.text("reason"))
     }),
+    ("KeyRotated", |b| {
+        let key = b.text("next");
+        let id = key.split('+').nth(1).unwrap_or(&key);
+        format!("from here on the key {id} signs the ledger")
+    }),
+    ("CheckpointSigned", |_| {
+        "nothing had happened for long: the ledger says that it goes on".to_owned()
+    }),
     ("Pruned", |_| "old bodies were pruned".to_owned()),
     ("Redacted", |_| "a body was redacted".to_owned()),
 ];
@@ -562,6 +570,16 @@ mod tests {
                 "NodeStarted",
                 json!({"version": "0.1.0", "runtime": "native", "pid": 7, "adopted": 2, "rebooted": true}),
                 "daemon started (osmoda 0.1.0, pid 7, native runtime, 2 agents found running, after a boot)",
+            ),
+            (
+                "KeyRotated",
+                json!({"next": "n/osmoda/0011223344556677+a52148a9+AR26", "previous": null}),
+                "from here on the key a52148a9 signs the ledger",
+            ),
+            (
+                "CheckpointSigned",
+                json!({"lastSize": 7, "lastSignedAt": "2026-01-31T11:00:00.500000Z"}),
+                "nothing had happened for long: the ledger says that it goes on",
             ),
             (
                 "NodeStopped",

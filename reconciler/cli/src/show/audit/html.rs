@@ -186,7 +186,7 @@ fn incident_row(incident: &Incident) -> Markup {
             td class="number" { (incident.first_seq) }
             td class="time" { (to_seconds(&incident.opened_at)) }
             td class="place" { (incident.agent.as_deref().unwrap_or("the node")) }
-            td { strong { (incident.reason) } @if !incident.message.is_empty() { ": " (incident.message) } }
+            td class="what" { strong { (incident.reason) } @if !incident.message.is_empty() { ": " (incident.message) } }
             td class="number" { (incident.failures) }
             td { span class={ "word " (tone.class()) } { (incident_state(incident)) } }
         }

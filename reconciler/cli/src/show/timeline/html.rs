@@ -50,7 +50,7 @@ pub fn html(timeline: &Timeline) -> String {
         h2 { "Overview" }
         (picture(timeline, &incidents))
         (lane_legend())
-        (incident_table(&incidents))
+        (incident_table(timeline, &incidents))
         h2 { "Entries" }
         (order_legend())
         (table(timeline, &incidents))
@@ -164,7 +164,7 @@ fn lane_legend() -> Markup {
     }
 }
 
-fn incident_table(incidents: &[Incident]) -> Markup {
+fn incident_table(timeline: &Timeline, incidents: &[Incident]) -> Markup {
     html! {
         h2 { "Incidents" }
         @if incidents.is_empty() { p { "None in these entries." } }
@@ -175,7 +175,7 @@ fn incident_table(incidents: &[Incident]) -> Markup {
                     th scope="col" { "What" } th scope="col" class="number" { "Failures" }
                     th scope="col" { "State" }
                 } }
-                tbody { @for incident in incidents.iter().take(INCIDENTS_MAX) { (incident_row(incident)) } }
+                tbody { @for incident in incidents.iter().take(INCIDENTS_MAX) { (incident_row(timeline, incident)) } }
             } }
             @if incidents.len() > INCIDENTS_MAX {
                 p class="soft" { (incidents.len() - INCIDENTS_MAX) " more are not listed." }
@@ -184,14 +184,14 @@ fn incident_table(incidents: &[Incident]) -> Markup {
     }
 }
 
-fn incident_row(incident: &Incident) -> Markup {
+fn incident_row(timeline: &Timeline, incident: &Incident) -> Markup {
     let id = anchor(incident.log, incident.first_seq);
     html! {
         tr class=(tone(incident).class()) {
             td { a href={ "#" (id) } { (id) } }
             td class="time" { (to_seconds(&incident.opened_at)) }
-            td class="place" { (incident.node) @if let Some(agent) = &incident.agent { " / " (agent) } }
-            td { strong { (incident.reason) } @if !incident.message.is_empty() { ": " (incident.message) } }
+            td class="place" { (super::told_apart(timeline, incident.log, &incident.node)) @if let Some(agent) = &incident.agent { " / " (agent) } }
+            td class="what" { strong { (incident.reason) } @if !incident.message.is_empty() { ": " (incident.message) } }
             td class="number" { (incident.failures) }
             td { span class={ "word " (tone(incident).class()) } { (incident_state(incident)) } }
         }
@@ -266,8 +266,8 @@ fn row(timeline: &Timeline, item: &Item, learned: &[(usize, u64)], incidents: &B
             td class="place" { (number(item)) }
             (order(item.order))
             td class="time" { (time) }
-            td class="place" { (entry["node"].as_str().unwrap_or("–")) @if let Some(agent) = entry["agent"].as_str() { " / " (agent) } }
-            td {
+            td class="place" { (super::told_apart(timeline, item.log, entry["node"].as_str().unwrap_or("–"))) @if let Some(agent) = entry["agent"].as_str() { " / " (agent) } }
+            td class="what" {
                 (events::what(&object(item)))
                 @for (log, seq) in learned {
                     " " span class="soft" { "Certainly after " a href={ "#" (anchor(*log, *seq)) } { (anchor(*log, *seq)) } "." }

@@ -123,13 +123,11 @@ fn middle(row: usize) -> f64 {
 
 fn lane_band(timeline: &Timeline, (log, agent): &LaneOf, row: usize) -> Markup {
     let y = SCALE + LANE * row as f64;
-    let node = timeline.logs[*log]
-        .origin
-        .split('/')
-        .next()
-        .unwrap_or_default();
+    let origin = &timeline.logs[*log].origin;
+    let node = origin.split('/').next().unwrap_or_default();
+    let node = super::told_apart(timeline, *log, node);
     let (name, class, x) = match agent {
-        None => (node, "name node", 4.0),
+        None => (&*node, "name node", 4.0),
         Some(agent) => (agent.as_str(), "name", 20.0),
     };
     html! {

@@ -115,6 +115,17 @@ fn about(log: &LogSummary) -> String {
 }
 
 /// `A` for the first log, `B` for the second, … `Z`, `AA`, `AB`.
+/// The name of a ledger's node, with the ledger's letter where that of another is called the same.
+fn told_apart(timeline: &Timeline, log: usize, node: &str) -> String {
+    let name = |log: &LogSummary| log.origin.split('/').next().map(str::to_owned);
+    let own = name(&timeline.logs[log]);
+    let namesakes = timeline.logs.iter().filter(|other| name(other) == own);
+    match namesakes.count() {
+        1 => node.to_owned(),
+        _ => format!("{} {node}", letter(log)),
+    }
+}
+
 fn letter(log: usize) -> String {
     let last = char::from(b'A' + u8::try_from(log % 26).unwrap_or_default());
     match log / 26 {
