@@ -422,12 +422,7 @@ pub struct Generations {
     #[arg(long, env = "OSMODA_SYSTEM", hide_env = true, conflicts_with = "agent")]
     pub system: bool,
     /// Hash all that they need, and exit 1 if something is damaged
-    #[arg(
-        long,
-        env = "OSMODA_VERIFY",
-        hide_env = true,
-        conflicts_with = "system"
-    )]
+    #[arg(long, env = "OSMODA_VERIFY", hide_env = true)]
     pub verify: bool,
     /// In which format.
     #[command(flatten)]

@@ -394,6 +394,8 @@ bodies! {
     }
     /// All that a generation needs was hashed again and compared with what Nix noted.
     ClosureVerified {
+        /// `System`, if it is one of the machine's.
+        scope: Option<&'static str>,
         /// Which.
         generation: Generation,
         /// Why: Proven, OperatorRequest, RollbackFailed or StartRefused.

@@ -37,6 +37,9 @@ pub const SYSTEMS_MAX: usize = 100;
 /// Shortest probation: after the link has changed, a switch goes on to stop and start units, and
 /// the new specs are yet to be read.
 pub const SETTLES_AFTER: Duration = Duration::from_secs(10);
+/// Time for a system that was gone back to: its specs are yet to be read, and checks that failed
+/// under the one before are yet to be asked again.
+pub const RECOVERS_WITHIN: Duration = Duration::from_secs(20);
 
 /// What is remembered of the machine's generations. Durable.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -44,7 +47,7 @@ pub const SETTLES_AFTER: Duration = Duration::from_secs(10);
 pub struct SystemMemory {
     /// What ran when it was looked at last; its number is 0 if it is no generation.
     pub current: Option<Generation>,
-    /// Systems that ran, oldest first.
+    /// Systems that ran, oldest first; what was proven moves to the end.
     pub tried: Vec<TriedSystem>,
     /// What runs has to prove itself.
     pub probation: Option<SystemProbation>,
@@ -74,6 +77,9 @@ pub struct TriedSystem {
     pub seen_at: Wall,
     /// When the verdict was given.
     pub at: Wall,
+    /// It is damaged, as far as is known.
+    #[serde(default)]
+    pub unusable: bool,
 }
 
 /// The probation of what runs.
@@ -135,6 +141,8 @@ pub enum CheckState {
 pub struct SystemView<'a> {
     /// What runs; its number is 0 if it is no generation.
     pub current: Option<&'a Generation>,
+    /// The generations that are there to go back to.
+    pub listed: &'a [Generation],
     /// Each declared agent, and how it is doing.
     pub agents: &'a [(AgentName, Standing)],
     /// Each health check, and what it says.
@@ -226,7 +234,11 @@ impl SystemPlan {
     }
 
     fn judge(&mut self, current: &Generation, of: &SystemProbation, view: &SystemView<'_>) {
+        let age = of.clock.elapsed(view.now);
         if let Some((reason, message)) = self.failure(view) {
+            if of.after_rollback && age < RECOVERS_WITHIN {
+                return;
+            }
             self.memory.probation = None;
             match of.after_rollback {
                 true => self.hold(reason, "RolledBackAlready", message),
@@ -241,7 +253,7 @@ impl SystemPlan {
         let well = agents.all(|(_, standing)| *standing == Standing::Well)
             && checks.all(|(_, state)| *state == CheckState::Well);
         // What is no generation, as after `nixos-rebuild test`, cannot be gone back to.
-        let settled = of.clock.elapsed(view.now) >= SETTLES_AFTER;
+        let settled = age >= SETTLES_AFTER;
         if !well || !settled || current.number == 0 {
             return;
         }
@@ -463,11 +475,36 @@ impl SystemMemory {
 
     /// The system that was proven last, other than the one at `active`.
     pub fn good_other_than(&self, active: Option<&str>) -> Option<&Generation> {
-        let good = self.tried.iter().filter(|tried| {
-            tried.verdict == Verdict::Good && Some(tried.generation.store_path.as_str()) != active
+        self.newest_good(active, |_| true)
+    }
+
+    fn newest_good(
+        &self,
+        active: Option<&str>,
+        is_there: impl Fn(&Generation) -> bool,
+    ) -> Option<&Generation> {
+        // By the order of proof and not by the wall clock, which may have been set back since.
+        let mut newest_first = self.tried.iter().rev();
+        let good = newest_first.find(|tried| {
+            tried.verdict == Verdict::Good
+                && !tried.unusable
+                && is_there(&tried.generation)
+                && Some(tried.generation.store_path.as_str()) != active
         });
-        let newest = good.max_by_key(|tried| (tried.at, tried.generation.number));
-        newest.map(|tried| &tried.generation)
+        good.map(|tried| &tried.generation)
+    }
+
+    /// All that a system needs was hashed: if it is not whole, nothing goes back to it until it
+    /// is found whole.
+    pub fn verified(&mut self, generation: &Generation, is_whole: bool) {
+        if let Some(tried) = self.of_mut(&generation.store_path) {
+            tried.unusable = !is_whole;
+        }
+    }
+
+    /// Whether a system is known to be damaged.
+    pub fn is_damaged(&self, store_path: &str) -> bool {
+        self.of(store_path).is_some_and(|tried| tried.unusable)
     }
 
     /// The last known good system, the running one included.
@@ -476,7 +513,8 @@ impl SystemMemory {
     }
 
     /// The switch that was under way ended and this runs now, as was wanted or not. What is gone
-    /// back to has to show that it helps; with an operator's choice it begins anew.
+    /// back to has to show that it helps; with an operator's choice it begins anew. If it is
+    /// neither what ran nor what was wanted, somebody was at it: the next look notices that.
     fn switched(
         &mut self,
         current: Option<&Generation>,
@@ -484,15 +522,15 @@ impl SystemMemory {
         wall: Wall,
     ) -> Option<Switching> {
         let switching = self.switching.take()?;
-        if let Some(current) = current {
-            let arrived = current.store_path == switching.to.store_path;
+        let arrived = current.filter(|current| current.store_path == switching.to.store_path);
+        if let Some(current) = arrived {
             self.current = Some(current.clone());
             self.runs(current, wall);
-            self.probation = arrived.then(|| SystemProbation {
-                clock: Stopwatch::begin(now),
-                after_rollback: !switching.by_operator,
-            });
         }
+        self.probation = arrived.map(|_| SystemProbation {
+            clock: Stopwatch::begin(now),
+            after_rollback: !switching.by_operator,
+        });
         Some(switching)
     }
 
@@ -516,7 +554,9 @@ impl SystemMemory {
         if view.rules.system == SystemRollback::Never {
             return Err("RollbackOff");
         }
-        let to = self.good_other_than(Some(&current.store_path)).cloned();
+        let is_there = |good: &Generation| view.listed.contains(good);
+        let to = self.newest_good(Some(&current.store_path), is_there);
+        let to = to.cloned();
         let to = to.ok_or("NothingToGoBackTo")?;
         if self.went_back_from.contains(&current.store_path) {
             return Err("RolledBackAlready");
@@ -554,6 +594,7 @@ impl SystemMemory {
             reason: None,
             seen_at: wall,
             at: wall,
+            unusable: false,
         });
     }
 
@@ -569,8 +610,12 @@ impl SystemMemory {
     }
 
     fn prove(&mut self, current: &Generation, wall: Wall) {
-        if let Some(tried) = self.of_mut(&current.store_path) {
+        let mut tried = self.tried.iter();
+        let known = tried.position(|tried| tried.generation.store_path == current.store_path);
+        if let Some(at) = known {
+            let mut tried = self.tried.remove(at);
             (tried.verdict, tried.reason, tried.at) = (Verdict::Good, None, wall);
+            self.tried.push(tried);
         }
     }
 

@@ -1,6 +1,6 @@
 //! `osmoda describe`.
 
-use osmoda_node::api::types::{AgentObject, EntryList};
+use osmoda_node::api::types::{AgentObject, EntryList, GenerationList};
 
 use crate::{
     args::Describe,
@@ -22,9 +22,14 @@ pub async fn describe(client: &Client, args: &Describe) -> Outcome {
     }
     let path = with_query("/v1/events", &[("agent", name), ("limit", EVENTS)]);
     let entries: EntryList = client.get(&path).await?;
+    // Generations that cannot be read are a condition of the agent, and told there.
+    let path = format!("/v1/agents/{name}/generations");
+    let deployed = client.get::<GenerationList>(&path).await;
+    let deployed = deployed.map_or_else(|_| Vec::new(), |list| list.items);
     output::print_folded(&show::describe::describe(
         &agent,
         &entries.items,
+        &deployed,
         &show::now(),
     ))?;
     Ok(Answer::Yes)

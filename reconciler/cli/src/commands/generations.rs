@@ -24,16 +24,15 @@ use crate::{
 /// Time between looks at a verification.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
-/// Every generation of an agent, and what became of it.
+/// Every generation of an agent or of the system, and what became of it.
 pub async fn generations(client: &Client, args: &Generations) -> Outcome {
-    let list: GenerationList = match &args.agent {
-        None => client.get("/v1/system/generations").await?,
-        Some(agent) if args.verify => verified(client, agent).await?,
-        Some(agent) => {
-            client
-                .get(&format!("/v1/agents/{agent}/generations"))
-                .await?
-        }
+    let whose = match &args.agent {
+        None => "/v1/system".to_owned(),
+        Some(agent) => format!("/v1/agents/{agent}"),
+    };
+    let list: GenerationList = match args.verify {
+        true => verified(client, &whose).await?,
+        false => client.get(&format!("{whose}/generations")).await?,
     };
     match args.output.output {
         Some(format) => output::object(format, &list)?,
@@ -52,12 +51,11 @@ pub async fn generations(client: &Client, args: &Generations) -> Outcome {
 }
 
 /// Has the daemon hash all that the generations need, and follows it to the end.
-async fn verified(client: &Client, agent: &AgentName) -> Result<GenerationList, Failure> {
-    let path = format!("/v1/agents/{agent}");
-    let _: Accepted = client.post(&format!("{path}/verify"), Vec::new()).await?;
+async fn verified(client: &Client, whose: &str) -> Result<GenerationList, Failure> {
+    let _: Accepted = client.post(&format!("{whose}/verify"), Vec::new()).await?;
     let bar = progress_bar();
     loop {
-        let list: GenerationList = client.get(&format!("{path}/generations")).await?;
+        let list: GenerationList = client.get(&format!("{whose}/generations")).await?;
         let closures = || list.items.iter().filter_map(|item| item.closure.as_ref());
         bar.set_length(closures().map(|closure| closure.bytes_total).sum());
         bar.set_position(closures().map(|closure| closure.bytes).sum());

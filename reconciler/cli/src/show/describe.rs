@@ -4,22 +4,30 @@
 //! what happens next. Then the particulars. Where to start: [`describe`].
 
 use osmoda_core::status::{ConditionStatus, ConditionType, Phase};
-use osmoda_node::api::types::{AgentObject, EntryObject};
+use osmoda_node::api::types::{AgentObject, EntryObject, GenerationItem};
 use serde_json::Value;
 
 use super::{
-    age, ago, bytes, events, next, one_line, or_dash,
+    age, ago, bytes, events, generations, next, one_line, or_dash,
     story::{Stories, Story},
     to_seconds,
 };
 
 /// Entries that are listed at the end.
 const EVENTS_MAX: usize = 15;
+/// Generations that are listed; `osmoda generations` lists all.
+const ROLLOUTS_MAX: usize = 5;
 /// Deeds of an incident that are told; more are counted.
 const DEEDS_TOLD: usize = 8;
 
-/// Everything about one agent, from its `entries`, oldest first. `now` is RFC 3339.
-pub fn describe(agent: &AgentObject, entries: &[EntryObject], now: &str) -> String {
+/// Everything about one agent, from its `entries` and its generations (`deployed`), both oldest
+/// first. `now` is RFC 3339.
+pub fn describe(
+    agent: &AgentObject,
+    entries: &[EntryObject],
+    deployed: &[GenerationItem],
+    now: &str,
+) -> String {
     let mut page = Page::default();
     let stories = Stories::of(entries);
     headline(&mut page, agent);
@@ -31,6 +39,7 @@ pub fn describe(agent: &AgentObject, entries: &[EntryObject], now: &str) -> Stri
     page.heading("What happens next");
     page.text(&next::sentence(agent, 0));
     particulars(&mut page, agent, now);
+    rollouts(&mut page, deployed, now);
     conditions(&mut page, agent, now);
     desired(&mut page, agent);
     page.heading("Last events");
@@ -194,6 +203,17 @@ fn particulars(page: &mut Page, agent: &AgentObject, now: &str) {
     }
 }
 
+fn rollouts(page: &mut Page, deployed: &[GenerationItem], now: &str) {
+    if deployed.is_empty() {
+        return;
+    }
+    page.heading("What was deployed");
+    let history = generations::history(deployed, now);
+    for (number, told) in history.into_iter().take(ROLLOUTS_MAX) {
+        page.line(&format!("Generation {number}"), &told);
+    }
+}
+
 /// Whether a condition is as one wishes it to be.
 fn is_well(r#type: ConditionType, status: ConditionStatus) -> bool {
     match r#type {
@@ -248,6 +268,7 @@ fn desired(page: &mut Page, agent: &AgentObject) {
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use osmoda_core::rollout::Verdict;
     use serde_json::json;
 
     use super::*;
@@ -299,6 +320,24 @@ pub(crate) mod tests {
 
     const NOW: &str = "2026-01-31T12:05:10.900000Z";
 
+    fn deployed() -> Vec<GenerationItem> {
+        let item = |number, verdict, reason: &str| GenerationItem {
+            number,
+            store_path: format!("/nix/store/{number}"),
+            created_at: Some("2026-01-31T11:59:59.500000Z".to_owned()),
+            verdict,
+            reason: reason.to_owned(),
+            active: number == 2,
+            desired: number == 3,
+            last_known_good: number == 2,
+            closure: None,
+        };
+        vec![
+            item(2, Verdict::Good, ""),
+            item(3, Verdict::Bad, "CrashLoop"),
+        ]
+    }
+
     #[test]
     fn at_3_am_the_page_says_what_happened_why_what_was_done_and_what_comes() {
         let entries = [
@@ -336,6 +375,10 @@ What it is:
   Generation          2 (/nix/store/x-bundle)
   Last exit           Crashed: SIGSEGV, 5m11s ago, at 2026-01-31T11:59:59Z
 
+What was deployed:
+  Generation 3        Bad (CrashLoop), deployed 5m11s ago, at 2026-01-31T11:59:59Z: desired
+  Generation 2        Good, deployed 5m11s ago, at 2026-01-31T11:59:59Z: active, last known good
+
 Conditions:
     Ready             True (Running) since 2026-01-31T12:00:00Z, 5m10s ago
 
@@ -349,29 +392,32 @@ Last events:
   2026-01-31T11:59:59Z (5m11s ago) failed (Crashed): the main process ended: SIGSEGV, after 5s; restart at once
   2026-01-31T11:59:59Z (5m11s ago) started in 8ms (pid 4242)
 ";
-        assert_eq!(describe(&sample("researcher"), &entries, NOW), expected);
+        assert_eq!(
+            describe(&sample("researcher"), &entries, &deployed(), NOW),
+            expected
+        );
     }
 
     #[test]
     fn who_fell_with_another_is_not_blamed_and_who_is_silent_is_said_to_be() {
         let mut cascade = crash();
         cascade.entry["body"]["becauseOf"] = json!(["db"]);
-        let told = describe(&sample("researcher"), &[cascade], NOW);
+        let told = describe(&sample("researcher"), &[cascade], &[], NOW);
         assert!(told.contains("Not its own fault: it depends on db, which failed first.\n"));
         let mut hang = crash();
         hang.entry["body"] =
             json!({"reason": "Hang", "message": "no heartbeat for 3.001 s", "lastOutput": []});
-        let told = describe(&sample("researcher"), std::slice::from_ref(&hang), NOW);
+        let told = describe(&sample("researcher"), std::slice::from_ref(&hang), &[], NOW);
         assert!(told.contains("it stopped giving signs of life (no heartbeat for 3.001 s)."));
         assert!(told.contains("It wrote nothing, and said nothing about what it was doing.\n"));
         hang.entry["body"]["facts"] = json!({"status": "asking the model"});
-        let told = describe(&sample("researcher"), &[hang], NOW);
+        let told = describe(&sample("researcher"), &[hang], &[], NOW);
         assert!(told.contains("It said it was doing this: asking the model\n"));
     }
 
     #[test]
     fn who_never_failed_has_no_story() {
-        let told = describe(&sample("researcher"), &[], NOW);
+        let told = describe(&sample("researcher"), &[], &[], NOW);
         assert!(!told.contains("What happened:") && !told.contains("Why:"));
         assert!(told.contains("Last events:\n  none\n"));
     }

@@ -3,7 +3,7 @@
 use indicatif::HumanBytes;
 use osmoda_node::api::types::{ClosureState, GenerationItem, GenerationList};
 
-use super::{or_dash, table, to_seconds};
+use super::{ago, or_dash, table, to_seconds};
 
 const HEADER: [&str; 5] = ["NUMBER", "VERDICT", "CREATED", "", "STORE PATH"];
 
@@ -40,11 +40,30 @@ pub fn generations(list: &GenerationList) -> String {
     table(&HEADER, list.items.iter().map(row).collect())
 }
 
-fn row(item: &GenerationItem) -> Vec<String> {
-    let verdict = match item.reason.as_str() {
+/// Number, and what became of it, of each generation, the newest first.
+pub fn history(items: &[GenerationItem], now: &str) -> Vec<(u64, String)> {
+    let told = items.iter().rev().map(|item| {
+        let since = match &item.created_at {
+            Some(at) => format!(", deployed {}, at {}", ago(at, now), to_seconds(at)),
+            None => String::new(),
+        };
+        let marks = match marks(item).as_str() {
+            "" => String::new(),
+            marks => format!(": {marks}"),
+        };
+        (item.number, format!("{}{since}{marks}", verdict(item)))
+    });
+    told.collect()
+}
+
+fn verdict(item: &GenerationItem) -> String {
+    match item.reason.as_str() {
         "" => format!("{:?}", item.verdict),
         why => format!("{:?} ({why})", item.verdict),
-    };
+    }
+}
+
+fn marks(item: &GenerationItem) -> String {
     let marks = [
         (item.active, "active"),
         (item.desired, "desired"),
@@ -55,11 +74,15 @@ fn row(item: &GenerationItem) -> Vec<String> {
         .filter(|(holds, _)| *holds)
         .map(|(_, mark)| *mark)
         .collect();
+    marks.join(", ")
+}
+
+fn row(item: &GenerationItem) -> Vec<String> {
     vec![
         item.number.to_string(),
-        verdict,
+        verdict(item),
         or_dash(item.created_at.as_deref().map(to_seconds)),
-        marks.join(", "),
+        marks(item),
         item.store_path.clone(),
     ]
 }

@@ -6,7 +6,8 @@
 use std::time::Duration;
 
 use osmoda_node::api::types::{
-    Accepted, AgentList, AgentObject, EntryList, EntryObject, LedgerHead, LogText, PauseRequest,
+    Accepted, AgentList, AgentObject, EntryList, EntryObject, GenerationList, LedgerHead, LogText,
+    PauseRequest,
 };
 use tokio::{
     sync::mpsc::{Receiver, Sender},
@@ -140,7 +141,10 @@ impl Feed {
         let agent: AgentObject = self.session.get(&format!("/v1/agents/{name}")).await?;
         let path = with_query("/v1/events", &[("agent", name), ("limit", DESCRIBED)]);
         let entries: EntryList = self.session.get(&path).await?;
-        let text = show::describe::describe(&agent, &entries.items, &show::now());
+        let path = format!("/v1/agents/{name}/generations");
+        let deployed = self.session.get::<GenerationList>(&path).await;
+        let deployed = deployed.map_or_else(|_| Vec::new(), |list| list.items);
+        let text = show::describe::describe(&agent, &entries.items, &deployed, &show::now());
         Ok(text.lines().map(str::to_owned).collect())
     }
 

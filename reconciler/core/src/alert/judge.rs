@@ -15,13 +15,14 @@ pub struct Fact<'a> {
     pub agent: Option<&'a AgentName>,
     /// The incident that it belongs to.
     pub incident: Option<&'a str>,
-    /// What it is about beside an agent: a file of specs, an anchor.
+    /// What it is about beside an agent: a file of specs, an anchor, a closure, the system.
     pub about: Option<&'a str>,
     /// Of a failure: the agent is started again by itself.
     pub restarts: bool,
     /// Of a failure: that of a dependency explains it, and is told instead.
     pub explained: bool,
-    /// Of an anchor: it holds another history. Of a spec: the agent was removed.
+    /// Of an anchor: it holds another history. Of a spec: the agent was removed. Of a closure: it
+    /// is damaged.
     pub marked: bool,
 }
 
@@ -99,11 +100,15 @@ pub fn judge(fact: &Fact<'_>) -> Option<Signal> {
         EventKind::AnchorFailed if fact.marked => (Trigger, Critical),
         EventKind::AnchorFailed => (Trigger, Warning),
         EventKind::AnchorSucceeded => (Resolve, Info),
+        EventKind::ClosureVerified if fact.marked => (Trigger, Warning),
+        EventKind::ClosureVerified => (Resolve, Info),
+        // The machine's own: what was wrong with it is over.
+        EventKind::GenerationGood if fact.agent.is_none() => (Resolve, Info),
         _ => return None,
     };
     let has_an_end = fact.incident.is_some() || fact.agent.is_some() || fact.about.is_some();
     let change = match change {
-        // Of the machine itself, such as its generation: nothing tells of an end.
+        // Nothing tells of an end.
         Trigger if !has_an_end => Note,
         change => change,
     };
@@ -118,6 +123,10 @@ pub fn judge(fact: &Fact<'_>) -> Option<Signal> {
 
 fn subject(fact: &Fact<'_>) -> Subject {
     match (fact.incident, fact.agent, fact.about) {
+        // Whose it is tells who wants to know, and not what is wrong.
+        (_, _, Some(about)) if fact.kind == EventKind::ClosureVerified => {
+            Subject::Thing(about.to_owned())
+        }
         (Some(incident), ..) => Subject::Incident(incident.to_owned()),
         (None, Some(agent), _) => Subject::Agent(agent.clone()),
         (None, None, Some(about)) => Subject::Thing(about.to_owned()),

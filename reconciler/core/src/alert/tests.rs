@@ -361,3 +361,46 @@ fn a_message_is_given_up_after_a_week_and_not_because_a_clock_was_set_back() {
     assert!(patience::is_over(Wall(0), Wall(7 * day + 1)));
     assert!(!patience::is_over(Wall(9 * day), Wall(0)));
 }
+
+#[test]
+fn damage_is_told_as_its_own_thing_and_resolved_when_the_closure_is_found_whole() {
+    let owner = agent("a");
+    let found = |marked| Fact {
+        agent: Some(&owner),
+        about: Some("closure /nix/store/x"),
+        marked,
+        ..fact(ClosureVerified)
+    };
+    let damaged = judge(&found(true)).unwrap();
+    assert_eq!(
+        (damaged.severity, damaged.change),
+        (Warning, Change::Trigger)
+    );
+    assert_eq!(damaged.agent, Some(agent("a")));
+    let whole = judge(&found(false)).unwrap();
+    assert_eq!(
+        (whole.change, &whole.subject),
+        (Change::Resolve, &damaged.subject)
+    );
+    assert_eq!(damaged.subject.to_string(), "node/closure /nix/store/x");
+}
+
+#[test]
+fn what_is_wrong_with_the_system_is_open_until_a_system_is_good() {
+    let of_system = |kind| Fact {
+        about: Some("system"),
+        ..fact(kind)
+    };
+    let bad = judge(&of_system(GenerationBad)).unwrap();
+    assert_eq!(bad.change, Change::Trigger);
+    let held = judge(&of_system(EscalationExhausted)).unwrap();
+    assert_eq!((held.change, held.severity), (Change::Trigger, Critical));
+    let good = judge(&of_system(GenerationGood)).unwrap();
+    assert_eq!((good.change, good.subject), (Change::Resolve, bad.subject));
+    let owner = agent("a");
+    let of_agent = Fact {
+        agent: Some(&owner),
+        ..fact(GenerationGood)
+    };
+    assert_eq!(judge(&of_agent), None);
+}

@@ -549,18 +549,23 @@ impl Drafting<'_, '_> {
     }
 
     /// The generation that is active cannot be read: its bundle is gone or damaged, perhaps. A
-    /// new spec is deployed over it all the same; nothing is started or stopped for that.
+    /// new spec is deployed over it all the same, and an agent that is in no spec any more is
+    /// stopped and removed: neither needs it. Nothing is started or stopped for its sake.
     fn decide_unread(&mut self) -> Option<Step> {
-        let desired = self.view.desired?;
-        let known = matches!(self.view.observed.instance, Observation::Known(_));
+        let Observation::Known(instance) = &self.view.observed.instance else {
+            return None;
+        };
+        let held = self.view.hold_until;
+        if held.is_some_and(|until| until > self.view.now) || self.view.paused().is_some() {
+            return None;
+        }
+        let Some(desired) = self.view.desired else {
+            let is_running = |i: &&Instance| matches!(i.state, InstanceState::Running { .. });
+            return self.decide_absent(instance.as_ref().filter(is_running), None);
+        };
         let new = self.memory.acted != Some(desired.digest);
         let refused = self.memory.rollout.bad(desired.digest).is_some();
-        let held = self
-            .view
-            .hold_until
-            .is_some_and(|until| until > self.view.now);
-        let may = known && new && !refused && !held && self.view.paused().is_none();
-        may.then(|| Step {
+        (new && !refused).then(|| Step {
             action: self.activation(desired),
             reason: "SpecChanged",
         })

@@ -28,6 +28,8 @@ struct Machine {
     rules: NodeRollback,
     agents: Vec<(AgentName, Standing)>,
     checks: Vec<(String, CheckState)>,
+    /// Numbers that somebody deleted.
+    deleted: Vec<u64>,
     now: u64,
 }
 
@@ -49,10 +51,13 @@ impl Machine {
 
     fn plan(&mut self, running: &Generation) -> SystemPlan {
         self.now += 10 * S;
+        let there = (1..10).filter(|number| !self.deleted.contains(number));
+        let listed: Vec<_> = there.map(system).collect();
         let plan = look(
             &self.memory,
             &SystemView {
                 current: Some(running),
+                listed: &listed,
                 agents: &self.agents,
                 checks: &self.checks,
                 rules: &self.rules,
@@ -164,6 +169,7 @@ fn a_rollback_that_does_not_help_is_the_last() {
     machine.agents(&[("a", stuck(true))]);
     assert_eq!(machine.look(2), [Outside, GenerationBad, RollbackIntended]);
     machine.ends_with(1);
+    assert_eq!(machine.look(1), [], "it has time to recover");
     assert_eq!(machine.look(1), [EscalationExhausted]);
     assert_eq!(
         machine.verdict(1),
@@ -331,4 +337,63 @@ fn an_agent_that_is_seen_before_the_system_that_brings_it_is_that_systems() {
     machine.look(1);
     machine.agents(&[("a", Standing::Well), ("b", stuck(true))]);
     assert_eq!(machine.look(2), [Outside, GenerationBad, RollbackIntended]);
+}
+
+#[test]
+fn a_clock_that_was_set_back_does_not_change_which_one_is_the_last_known_good() {
+    let mut machine = Machine::proven(&[]);
+    machine.look(2);
+    machine.look(2);
+    machine.now = S; // and the wall clock with it
+    machine.look(3);
+    machine.now += 100 * S;
+    machine.memory.prove(&system(3), Wall(-1));
+    assert_eq!(machine.memory.last_known_good(), Some(&system(3)));
+    assert_eq!(
+        machine.memory.good_other_than(Some("/system/3")),
+        Some(&system(2))
+    );
+}
+
+#[test]
+fn a_damaged_system_is_not_gone_back_to_until_it_is_found_whole() {
+    let mut machine = Machine::proven(&[]);
+    machine.look(2);
+    machine.look(2);
+    machine.memory.verified(&system(2), false);
+    assert!(machine.memory.is_damaged("/system/2"));
+    machine.agents(&[("a", stuck(true))]);
+    assert_eq!(machine.look(3), [Outside, GenerationBad, RollbackIntended]);
+    assert_eq!(machine.memory.switching.as_ref().unwrap().to, system(1));
+    machine.memory.verified(&system(2), true);
+    assert_eq!(machine.memory.last_known_good(), Some(&system(2)));
+}
+
+#[test]
+fn a_system_that_somebody_deleted_is_passed_over() {
+    let mut machine = Machine::proven(&[]);
+    machine.look(2);
+    machine.look(2);
+    machine.deleted = vec![2];
+    machine.agents(&[("a", stuck(true))]);
+    assert_eq!(machine.look(3), [Outside, GenerationBad, RollbackIntended]);
+    assert_eq!(machine.memory.switching.as_ref().unwrap().to, system(1));
+}
+
+#[test]
+fn what_somebody_made_run_during_a_switch_of_ours_has_a_probation_of_its_own() {
+    let mut machine = Machine::going_back();
+    assert_eq!(machine.ends(11, 3), [RollbackFailed, EscalationExhausted]);
+    machine.agents(&[("a", Standing::Well)]);
+    assert_eq!(machine.look(3), [Outside]);
+    assert_eq!(machine.look(3), [GenerationGood]);
+}
+
+#[test]
+fn what_was_wrong_under_the_bad_system_is_not_held_against_the_one_gone_back_to_at_once() {
+    let mut machine = Machine::going_back();
+    machine.ends_with(1);
+    assert_eq!(machine.look(1), [], "the specs of 1 are yet to be read");
+    machine.agents(&[("a", Standing::Well)]);
+    assert_eq!(machine.look(1), [GenerationGood]);
 }

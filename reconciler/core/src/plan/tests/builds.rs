@@ -168,3 +168,17 @@ fn status_and_diff_say_that_a_new_generation_is_being_made_or_cannot_be() {
         "{reasons:?}"
     );
 }
+
+#[test]
+fn an_agent_that_left_the_specs_goes_also_if_its_generation_cannot_be_read() {
+    let mut case = Case::running(|_| {});
+    case.desired = None;
+    case.observed.active = Observation::Unknown("the bundle is gone".into());
+    let step = case.plan().step.unwrap();
+    assert_eq!(step.action.kind(), ActionKind::Stop);
+    case.observed.instance = Observation::Known(None);
+    let step = case.plan().step.unwrap();
+    assert_eq!(step.action.kind(), ActionKind::Remove);
+    case.observed.instance = Observation::Unknown("no answer".into());
+    assert_eq!(case.plan().step, None, "perhaps it runs");
+}
