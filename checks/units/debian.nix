@@ -1,0 +1,2 @@
+# The agents as manifests; in the Debian guest.
+import ./manifests.nix { agents = import ./agents.nix { sh = "/bin/sh"; }; }
