@@ -363,17 +363,23 @@ impl Runtime for SystemdRuntime {
         let Some(run) = self.shared.record(agent, |record| record.run) else {
             return Ok(None);
         };
-        let (clock, agent) = (Arc::clone(&self.shared.options.clock), agent.clone());
+        let (clock, name) = (Arc::clone(&self.shared.options.clock), agent.clone());
+        let agent = name.clone();
         let reading = spawn_blocking(move || journal::last_at(&agent, run));
-        let at = reading.await.map_err(io::Error::other)??;
-        Ok(at.map(|at| {
-            let passed = clock
-                .wall()
-                .0
-                .saturating_sub(i64::try_from(at.realtime_us).unwrap_or(i64::MAX));
-            let passed = u64::try_from(passed).unwrap_or(0);
-            Mono(clock.mono().0.saturating_sub(passed))
-        }))
+        let Some(at) = reading.await.map_err(io::Error::other)?? else {
+            return Ok(None);
+        };
+        let passed = i64::try_from(at.realtime_us).unwrap_or(i64::MAX);
+        let passed = u64::try_from(clock.wall().0.saturating_sub(passed)).unwrap_or(0);
+        let told = Mono(clock.mono().0.saturating_sub(passed));
+        // Two clocks are read one after the other: the same line is given the same time.
+        Ok(Some(self.shared.record(
+            &name,
+            |record| match record.last_line {
+                Some((line, told)) if line == at => told,
+                _ => record.last_line.insert((at, told)).1,
+            },
+        )))
     }
 
     fn subscribe(&self) -> mpsc::UnboundedReceiver<RuntimeEvent> {

@@ -14,6 +14,7 @@ use std::{
 use osmoda_core::{
     name::AgentName,
     observed::{InvocationId, Limits},
+    time::Mono,
 };
 use tokio::{
     runtime::Handle,
@@ -25,7 +26,7 @@ use super::{
     bus::{Bus, BusError, Property},
     ear::{Ear, Unit},
     environment,
-    journal::ManagerId,
+    journal::{ManagerId, Stamp},
     options::SystemdOptions,
     unit_name,
 };
@@ -70,6 +71,8 @@ pub(super) struct Record {
     pub limits: Option<Limits>,
     /// The run that is the latest instance.
     pub run: Option<ManagerId>,
+    /// Its last line so far that was asked about, and when that was.
+    pub last_line: Option<(Stamp, Mono)>,
     /// What that instance wrote last, read at its end and not asked for yet.
     pub last_words: Option<Vec<String>>,
 }
