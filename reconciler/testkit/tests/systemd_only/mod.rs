@@ -150,3 +150,45 @@ async fn a_failed_unit_does_not_stay_failed_and_a_forgotten_one_is_gone() {
     .await;
     bench.finish().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs systemd as PID 1"]
+async fn another_main_process_outlives_the_former_one_also_for_systemd() {
+    let mut bench = bench();
+    let instance = bench.start(&["fork-grandchild", "then", "sleep"]).await;
+    let lines = bench.output_with("grandchild ").await;
+    let told = lines
+        .iter()
+        .find_map(|line| line.strip_prefix("grandchild "));
+    let next: u32 = told.unwrap().parse().unwrap();
+    bench
+        .runtime()
+        .set_main_pid(&agent(), instance.invocation, next)
+        .unwrap();
+    eventually("systemd knows of it", || {
+        let main = systemctl(&["show", "--value", "--property=MainPID", UNIT]);
+        (main.trim() == next.to_string()).then_some(())
+    })
+    .await;
+    let former = pid(&instance).to_string();
+    let killed = Command::new("kill").args(["-KILL", &former]).status();
+    assert!(killed.unwrap().success());
+    eventually("the former one is gone", || {
+        (!lives(pid(&instance))).then_some(())
+    })
+    .await;
+    within(bench.runtime().observe()).await.unwrap();
+    assert_eq!(pid(&bench.inspect().unwrap()), next);
+    assert!(lives(next));
+
+    let killed = Command::new("kill")
+        .args(["-KILL", &next.to_string()])
+        .status();
+    assert!(killed.unwrap().success());
+    let status = bench.exit().await.status;
+    assert!(
+        matches!(status, ExitStatus::Signal { signal: 9, .. }),
+        "{status:?}"
+    );
+    bench.finish().await;
+}
