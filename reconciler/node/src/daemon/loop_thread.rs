@@ -5,12 +5,20 @@
 //! Each switch between threads would cost as much as the decision itself, and whoever else has
 //! work to do (the API, the reading of specs) has other threads and does not wait for the disk.
 
-use std::{io, thread};
+use std::{io, thread, time::Duration};
 
 use tokio::{
     runtime::{Builder, Handle},
     sync::oneshot,
 };
+
+/// Most threads that block for the loop: the stops, profiles and looks that may be at it at once.
+/// A thousand agents would else have five hundred threads made for their first activation, each
+/// with a stack and a share of the heap.
+const BLOCKING_MAX: usize = 64;
+
+/// How long such a thread waits for more work.
+const BLOCKING_KEPT_FOR: Duration = Duration::from_secs(1);
 
 /// A scheduler and the thread that drives it. Dropping it ends both, with all that still runs
 /// there.
@@ -25,7 +33,11 @@ impl LoopThread {
     /// # Errors
     /// There can be no thread, or no event queue.
     pub fn start() -> io::Result<Self> {
-        let scheduler = Builder::new_current_thread().enable_all().build()?;
+        let scheduler = Builder::new_current_thread()
+            .enable_all()
+            .max_blocking_threads(BLOCKING_MAX)
+            .thread_keep_alive(BLOCKING_KEPT_FOR)
+            .build()?;
         let handle = scheduler.handle().clone();
         let (alive, over) = oneshot::channel::<()>();
         thread::Builder::new()

@@ -117,6 +117,7 @@ impl DaemonError {
 /// # Errors
 /// [`DaemonError`].
 pub fn run(options: DaemonOptions) -> Result<(), DaemonError> {
+    osmoda_runtime::native::share_one_heap(); // while this is the only thread
     let (kind, why) =
         choose(options.runtime, osmoda_runtime::systemd::check()).map_err(DaemonError::Refused)?;
     if let Some(reason) = why {

@@ -118,10 +118,10 @@ impl AgentCgroup {
             .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "no usage_usec in cpu.stat"))
     }
 
-    /// How often the OOM killer has killed in it; 0 without the memory controller.
-    pub fn oom_kills(&self) -> u64 {
-        let events = fs::read_to_string(self.path.join("memory.events"));
-        events.map_or(0, |text| field(&text, "oom_kill").unwrap_or(0))
+    /// How often the OOM killer has killed in it; `None` without the memory controller.
+    pub fn oom_kills(&self) -> Option<u64> {
+        let events = fs::read_to_string(self.path.join("memory.events")).ok()?;
+        field(&events, "oom_kill")
     }
 
     /// Whether a process lives in it or below.

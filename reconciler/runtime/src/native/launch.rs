@@ -26,7 +26,7 @@ use super::{
     credentials::{self, Credentials},
     environment::{self, Surroundings},
     logs::{self, NextRun},
-    note::{self, NoteDraft},
+    note::NoteDraft,
     shared::Shared,
     sys::spawn::{
         CStringArray, ChildMemory, ChildPlan, Identity, NotePlan, SpawnError, Stage, spawn,
@@ -77,15 +77,6 @@ pub(super) fn prepare(
     if let Some(own) = own.as_ref().filter(|own| Some(*own) != former) {
         end_former(own)?;
     }
-    // A rename over an old file makes ext4 (auto_da_alloc) write the new one to the disk at
-    // once: the child is to put its note where there is none.
-    note::remove(&shared.instances_dir, agent).map_err(|source| {
-        system(
-            "cannot remove the former instance's note".to_owned(),
-            source,
-        )
-    })?;
-
     let home = shared.home(agent);
     own_directory(&home, user.change.as_ref())
         .map_err(|source| system(format!("cannot create {}", home.display()), source))?;
@@ -116,8 +107,7 @@ pub(super) fn prepare(
         environment,
         credentials,
         output,
-        memory: ChildMemory::new()
-            .map(Arc::new)
+        memory: (shared.memories.take())
             .map_err(|source| system("cannot create a process".to_owned(), source))?,
         cgroup,
     })
@@ -187,6 +177,7 @@ impl Ready {
             invocation: request.invocation,
         };
         drop(plan);
+        shared.memories.give_back(self.memory);
         // Its output goes to the file whatever that is called: the agent need not wait for this.
         if let Err(error) = self.output.begin() {
             tracing::warn!(agent = %request.agent, %error, "output of earlier runs cannot be moved");

@@ -4,6 +4,7 @@
 //! all kinds, some of which may be on a disk that does not answer. So starts have threads of
 //! their own: at most [`LAUNCHERS_MAX`], made when there is work for one more, and all but one
 //! ended when there has been none for [`KEPT_FOR`]. The one that stays makes the next start cheap.
+//! When it has been quiet for [`QUIET`] after many starts, memory that they took is given back.
 
 use std::{
     collections::VecDeque,
@@ -13,10 +14,17 @@ use std::{
 };
 
 /// Most threads, and so most starts that are in their blocking part at once.
-const LAUNCHERS_MAX: usize = 8;
+pub(super) const LAUNCHERS_MAX: usize = 8;
 
 /// How long a thread beyond the first waits for more work.
 const KEPT_FOR: Duration = Duration::from_secs(10);
+
+/// How long nothing must have come before memory is given back.
+const QUIET: Duration = Duration::from_secs(1);
+
+/// Jobs that leave behind enough for that; so do the first ones, whatever their number, which
+/// come with the start of the daemon. After fewer, memory is kept for the next.
+const MANY: usize = 64;
 
 /// Stack of a launcher, in bytes: plain functions, and the name service switch of the C library.
 const STACK_BYTES: usize = 512 * 1024;
@@ -28,10 +36,10 @@ pub(super) struct Launchers {
     shared: Arc<Shared>,
 }
 
-#[derive(Default)]
 struct Shared {
     queue: Mutex<Queue>,
     wake: Condvar,
+    give_back: fn(),
 }
 
 #[derive(Default)]
@@ -39,13 +47,31 @@ struct Queue {
     jobs: VecDeque<Job>,
     threads: usize,
     idle: usize,
+    /// Jobs before memory is given back again, and those since it was.
+    enough: usize,
+    done: usize,
     closed: bool,
 }
 
+impl Queue {
+    fn is_untidy(&self) -> bool {
+        self.done >= self.enough
+    }
+}
+
 impl Launchers {
-    pub fn new() -> Self {
+    /// No threads yet; `give_back` is called on one of them when it is quiet after many jobs.
+    pub fn new(give_back: fn()) -> Self {
+        let queue = Queue {
+            enough: 1,
+            ..Queue::default()
+        };
         Self {
-            shared: Arc::default(),
+            shared: Arc::new(Shared {
+                queue: Mutex::new(queue),
+                wake: Condvar::new(),
+                give_back,
+            }),
         }
     }
 
@@ -113,26 +139,43 @@ impl Launcher {
         let mut queue = self.0.lock();
         loop {
             if let Some(job) = queue.jobs.pop_front() {
+                queue.done += 1;
                 return Some(job);
             }
             if queue.closed {
                 return None;
             }
-            let last = queue.threads == 1;
+            let limit = match (queue.is_untidy(), queue.threads) {
+                (true, _) => Some(QUIET),
+                (false, 1) => None,
+                (false, _) => Some(KEPT_FOR),
+            };
             queue.idle += 1;
             let timed_out;
-            if last {
-                queue = (self.0.wake.wait(queue)).unwrap_or_else(PoisonError::into_inner);
-                timed_out = false;
-            } else {
-                let woken = self.0.wake.wait_timeout(queue, KEPT_FOR);
-                let (woken, timeout) = woken.unwrap_or_else(PoisonError::into_inner);
-                queue = woken;
-                timed_out = timeout.timed_out();
+            match limit {
+                None => {
+                    queue = (self.0.wake.wait(queue)).unwrap_or_else(PoisonError::into_inner);
+                    timed_out = false;
+                }
+                Some(limit) => {
+                    let woken = self.0.wake.wait_timeout(queue, limit);
+                    let (woken, timeout) = woken.unwrap_or_else(PoisonError::into_inner);
+                    queue = woken;
+                    timed_out = timeout.timed_out();
+                }
             }
             queue.idle -= 1;
-            if timed_out && queue.jobs.is_empty() && queue.threads > 1 {
+            if !timed_out || !queue.jobs.is_empty() {
+                continue;
+            }
+            if limit == Some(KEPT_FOR) && queue.threads > 1 {
                 return None;
+            }
+            if queue.is_untidy() && queue.idle + 1 == queue.threads {
+                (queue.enough, queue.done) = (MANY, 0);
+                drop(queue);
+                (self.0.give_back)();
+                queue = self.0.lock();
             }
         }
     }
@@ -154,7 +197,7 @@ mod tests {
 
     #[test]
     fn jobs_run_side_by_side_up_to_the_bound_and_the_rest_follows() {
-        let launchers = Launchers::new();
+        let launchers = Launchers::new(|| {});
         let (began, beginnings) = mpsc::channel();
         let (go, gate) = mpsc::channel::<()>();
         let gate = Arc::new(Mutex::new(gate));
@@ -178,7 +221,7 @@ mod tests {
 
     #[test]
     fn a_job_that_panics_takes_no_other_with_it() {
-        let launchers = Launchers::new();
+        let launchers = Launchers::new(|| {});
         let (done, results) = mpsc::channel();
         launchers.submit(|| std::panic::resume_unwind(Box::new("on purpose")));
         for number in 0..3 {
@@ -193,7 +236,7 @@ mod tests {
 
     #[test]
     fn what_waits_when_it_is_dropped_is_still_done() {
-        let launchers = Launchers::new();
+        let launchers = Launchers::new(|| {});
         let (done, results) = mpsc::channel();
         for number in 0..20 {
             let done = done.clone();
@@ -201,5 +244,29 @@ mod tests {
         }
         drop((launchers, done));
         assert_eq!(results.iter().count(), 20);
+    }
+
+    #[test]
+    fn memory_is_given_back_once_it_is_quiet_and_not_again_for_a_few() {
+        static TIMES: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
+        let launchers = Launchers::new(|| {
+            TIMES.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        });
+        let times = || TIMES.load(std::sync::atomic::Ordering::SeqCst);
+        let is_untidy = || launchers.shared.lock().is_untidy();
+        assert!(!is_untidy(), "before the first job");
+        launchers.submit(|| {});
+        let start = std::time::Instant::now();
+        while times() == 0 {
+            assert!(start.elapsed() < PATIENCE, "it was not given back");
+            thread::yield_now();
+        }
+        for _ in 0..MANY {
+            assert!(!is_untidy());
+            let (done, over) = mpsc::channel();
+            launchers.submit(move || done.send(()).unwrap());
+            over.recv_timeout(PATIENCE).unwrap();
+        }
+        assert!(is_untidy(), "many jobs later");
     }
 }

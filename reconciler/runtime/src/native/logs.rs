@@ -8,6 +8,7 @@
 //! is lost, and counted.
 
 use std::{
+    ffi::OsStr,
     fs::{self, DirBuilder, File, OpenOptions},
     io::{self, Read as _, Seek as _, SeekFrom},
     os::{
@@ -18,6 +19,7 @@ use std::{
 };
 
 use osmoda_core::name::AgentName;
+use rustix::fs::{Mode, OFlags};
 
 /// Runs before the current one that are kept.
 pub const PREVIOUS_RUNS: usize = 5;
@@ -126,13 +128,25 @@ impl LogFiles {
 
     /// Moves every run one step into the past and the next one to the front.
     fn shift(&self) -> io::Result<()> {
+        // The way to the directory is gone once, and not twice for each file.
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let path = self.next.parent().unwrap_or(Path::new("."));
+        let directory = rustix::fs::open(path, flags, Mode::empty())?;
+        let rename = |from: &Path, to: &Path| {
+            let name = |path: &Path| path.file_name().map(OsStr::to_owned).unwrap_or_default();
+            rustix::fs::renameat(&directory, name(from), &directory, name(to))
+        };
+        let rename_if_there = |from: &Path, to: &Path| match rename(from, to) {
+            Err(error) if error != rustix::io::Errno::NOENT => Err(error),
+            _ => Ok(()),
+        };
         for pair in self.previous.windows(2).rev() {
             rename_if_there(&pair[0], &pair[1])?;
         }
         if let Some(youngest) = self.previous.first() {
             rename_if_there(&self.current, youngest)?;
         }
-        fs::rename(&self.next, &self.current)
+        Ok(rename(&self.next, &self.current)?)
     }
 }
 
@@ -161,13 +175,6 @@ impl LogFiles {
         current.set_len(0)?;
         fs::rename(&aside, &self.rotated)?;
         Ok(Some(written.saturating_sub(copied)))
-    }
-}
-
-fn rename_if_there(from: &Path, to: &Path) -> io::Result<()> {
-    match fs::rename(from, to) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
     }
 }
 

@@ -2,8 +2,8 @@
 //!
 //! Start with [`NativeRuntime::open`] and its [`Runtime`] implementation. The rooms:
 //! - a start: `start` (its two parts), `launchers` (the threads they are done on), `launch` (its
-//!   steps), `user`, `environment`, `credentials`, `logs`, and `sys`, the
-//!   only unsafe code, which makes the child;
+//!   steps), `user`, `environment`, `credentials`, `logs`, `memories`, and `sys`, the only unsafe
+//!   code, which makes the child;
 //! - an end: `process` (the pidfd), `tree` (everything the instance started), `cgroup`;
 //! - a message: `membership` (whose it is), `main_process` (MAINPID=), `output`;
 //! - `shared` is the work between those: a start or an end as a whole;
@@ -27,6 +27,7 @@ pub(crate) mod lock;
 mod logs;
 pub(crate) mod main_process;
 pub(crate) mod membership;
+mod memories;
 pub(crate) mod note;
 mod options;
 mod output;
@@ -75,6 +76,7 @@ use crate::{
 
 use self::{
     launchers::Launchers,
+    memories::ChildMemories,
     shared::{Shared, kill_rest, stop_failed},
     start::Start,
     table::Table,
@@ -89,6 +91,7 @@ pub use self::{
     options::{NativeOptions, OpenError},
     output::stamp,
     sys::{
+        heap::share_one_heap,
         inherited::inherited,
         receive::{Datagram, identify_senders, receive},
     },
@@ -141,7 +144,8 @@ impl NativeRuntime {
             protected_from_oom: is_protected_from_oom(),
             table: Table::default(),
             probes: Arc::default(),
-            launchers: Launchers::new(),
+            launchers: Launchers::new(sys::heap::give_back),
+            memories: ChildMemories::default(),
             scheduler,
             events: Mutex::new(None),
             next_log_check: AtomicU64::new(0),

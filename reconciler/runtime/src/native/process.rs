@@ -50,7 +50,8 @@ pub(crate) struct Process {
     pub pid: u32,
     pub tree: Tree,
     pidfd: AsyncFd<OwnedFd>,
-    oom_kills_before: u64,
+    /// `None`: nobody counts them here.
+    oom_kills_before: Option<u64>,
     /// CPU time of its tree, where no cgroup keeps it.
     pub cpu: Meter,
     exit: OnceCell<Exit>,
@@ -181,7 +182,8 @@ impl Process {
         Exit {
             status,
             at,
-            oom_killed: oom_kills(&self.tree) > self.oom_kills_before,
+            oom_killed: (self.oom_kills_before)
+                .is_some_and(|before| oom_kills(&self.tree) > Some(before)),
             outside: None,
         }
     }
@@ -211,10 +213,10 @@ impl Process {
     }
 }
 
-fn oom_kills(tree: &Tree) -> u64 {
+fn oom_kills(tree: &Tree) -> Option<u64> {
     match tree {
         Tree::Cgroup(cgroup) => cgroup.oom_kills(),
-        Tree::Session(_) => 0,
+        Tree::Session(_) => None,
     }
 }
 

@@ -27,6 +27,7 @@ use super::{
     launchers::Launchers,
     logs::{RUN_LOG_MAX, log_files},
     membership::CgroupIds,
+    memories::ChildMemories,
     note,
     options::NativeOptions,
     output::OutputLooks,
@@ -53,6 +54,7 @@ pub(super) struct Shared {
     pub table: Table,
     pub probes: Arc<Probes>,
     pub launchers: Launchers,
+    pub memories: ChildMemories,
     /// Where ends of processes are waited for.
     pub scheduler: Handle,
     pub events: Mutex<Option<mpsc::UnboundedSender<RuntimeEvent>>>,

@@ -1,6 +1,6 @@
 //! Whom an agent runs as.
 
-use std::{ffi::CString, io};
+use std::{ffi::CString, io, sync::OnceLock};
 
 use nix::unistd::{Gid, Group, Uid, User, getgrouplist};
 use osmoda_core::spec::AgentSpec;
@@ -23,11 +23,12 @@ pub(crate) fn resolve(spec: &AgentSpec) -> Result<AgentUser, StartError> {
     let own = Uid::effective();
     let user = match &spec.user {
         Some(name) => find_user(name)?,
-        None => User::from_uid(own).map_err(|errno| lookup_failed("the daemon's user", errno))?,
+        None => None,
     };
-    let name = user
-        .as_ref()
-        .map_or_else(|| own.to_string(), |user| user.name.clone());
+    let name = match &user {
+        Some(user) => user.name.clone(),
+        None => own_name(own)?,
+    };
     if spec.user.is_none() && spec.group.is_none() {
         return Ok(AgentUser { name, change: None });
     }
@@ -55,6 +56,18 @@ pub(crate) fn resolve(spec: &AgentSpec) -> Result<AgentUser, StartError> {
         groups: supplementary_groups(&name, gid)?,
     });
     Ok(AgentUser { name, change })
+}
+
+/// The name of the daemon's own user. Looked up once: a daemon does not become somebody else, and
+/// the look-up reads files at every start of every agent.
+fn own_name(own: Uid) -> Result<String, StartError> {
+    static NAME: OnceLock<String> = OnceLock::new();
+    if let Some(name) = NAME.get() {
+        return Ok(name.clone());
+    }
+    let user = User::from_uid(own).map_err(|errno| lookup_failed("the daemon's user", errno))?;
+    let name = user.map_or_else(|| own.to_string(), |user| user.name);
+    Ok(NAME.get_or_init(|| name).clone())
 }
 
 fn find_user(name: &str) -> Result<Option<User>, StartError> {

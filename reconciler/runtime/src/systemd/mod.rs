@@ -29,7 +29,7 @@ mod options;
 mod probe;
 mod shared;
 mod start;
-pub mod survey;
+mod survey;
 
 use std::{
     collections::BTreeMap,

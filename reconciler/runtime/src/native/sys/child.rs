@@ -6,7 +6,10 @@
 //! the child still has the daemon's rights, after the word and after all that could outlive it is
 //! set up; from the exec on, whoever finds the instances directory unlocked finds the note too.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::{
+    ffi::CStr,
+    sync::atomic::{AtomicU32, Ordering},
+};
 
 use libc::{c_int, c_long, c_void};
 
@@ -255,10 +258,17 @@ fn become_user(identity: &Identity) -> Outcome<()> {
     Ok(())
 }
 
-/// Writes the note under the name that nobody reads.
+/// Writes the note under the name that nobody reads, into the file of the former instance's note
+/// if there is one: that makes neither a file nor an end of one, each of which costs a file
+/// system on a disk more than all the rest of this. And the place is free when this note gets
+/// there: a rename over another file has ext4 (auto_da_alloc) write the new one to the disk.
 fn write_note(note: &NotePlan<'_>) -> Outcome<()> {
     use std::os::fd::AsRawFd as _;
     let directory = note.directory.as_raw_fd();
+    match rename(directory, &note.name, &note.temporary) {
+        Err(errno) if errno != libc::ENOENT => return Err(errno),
+        _ => {}
+    }
     // SAFETY: no memory is involved.
     let pid = check(unsafe { libc::syscall(libc::SYS_getpid) })?;
     let mut stat = [0_u8; STAT_BYTES];
@@ -266,27 +276,48 @@ fn write_note(note: &NotePlan<'_>) -> Outcome<()> {
     let mut digits = [0_u8; 20];
     let pid = decimal(pid.cast_unsigned(), &mut digits);
 
-    let flags = libc::O_WRONLY | libc::O_CREAT | libc::O_TRUNC;
+    // Not O_TRUNC: what was emptied first is also written to the disk at once.
+    let flags = libc::O_WRONLY | libc::O_CREAT;
     let file = open(directory, &note.temporary, flags, 0o600)?;
     let [before_pid, before_start, rest] = &note.parts;
-    for part in [before_pid, pid, before_start, start_time, rest] {
-        write_all(file, part)?;
-    }
+    let length = write_parts(file, [before_pid, pid, before_start, start_time, rest])?;
+    // SAFETY: numbers only.
+    check(unsafe { libc::syscall(libc::SYS_ftruncate, file, length) })?;
     Ok(())
+}
+
+/// Writes all of `parts` to an empty place of a file; gives how many bytes that were.
+fn write_parts(file: c_int, parts: [&[u8]; 5]) -> Outcome<usize> {
+    let vector = parts.map(|part| libc::iovec {
+        iov_base: part.as_ptr().cast_mut().cast::<c_void>(),
+        iov_len: part.len(),
+    });
+    // SAFETY: the kernel reads as many live slices, each at most as long as it is.
+    let written =
+        check(unsafe { libc::syscall(libc::SYS_writev, file, vector.as_ptr(), vector.len()) })?;
+    let length = parts.iter().map(|part| part.len()).sum();
+    // A file takes less than all of it only where there is no room for the rest.
+    match usize::try_from(written) {
+        Ok(written) if written == length => Ok(length),
+        _ => Err(libc::ENOSPC),
+    }
 }
 
 /// From here on there is an instance.
 fn put_note(note: &NotePlan<'_>) -> Outcome<()> {
     use std::os::fd::AsRawFd as _;
-    let directory = note.directory.as_raw_fd();
+    rename(note.directory.as_raw_fd(), &note.temporary, &note.name)
+}
+
+fn rename(directory: c_int, from: &CStr, to: &CStr) -> Outcome<()> {
     // SAFETY: live C strings.
     check(unsafe {
         libc::syscall(
             libc::SYS_renameat2,
             directory,
-            note.temporary.as_ptr(),
+            from.as_ptr(),
             directory,
-            note.name.as_ptr(),
+            to.as_ptr(),
             0,
         )
     })?;
@@ -328,7 +359,7 @@ fn decimal(mut number: u64, buffer: &mut [u8; 20]) -> &[u8] {
     buffer.get(start..).unwrap_or_default()
 }
 
-fn open(directory: c_int, path: &std::ffi::CStr, flags: c_int, mode: u32) -> Outcome<c_int> {
+fn open(directory: c_int, path: &CStr, flags: c_int, mode: u32) -> Outcome<c_int> {
     // SAFETY: a live C string and numbers.
     let file = check(unsafe {
         libc::syscall(

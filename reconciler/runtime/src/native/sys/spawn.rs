@@ -224,7 +224,7 @@ pub(in crate::native) fn spawn(
         return Ok((pid, pidfd));
     }
     reap(&pidfd);
-    if let (true, Some(note)) = (stage >= Stage::Note, &plan.note) {
+    if let Some(note) = &plan.note {
         remove_note(note);
     }
     Err(SpawnError {
@@ -430,6 +430,13 @@ impl ChildMemory {
     /// The child ends; [`spawn`] fails with ECANCELED.
     pub fn dismiss(&self) {
         self.say(Word::Leave);
+    }
+
+    /// As fresh memory is, for the next child; nobody knows of it but its owner.
+    pub fn renew(&mut self) {
+        self.clear();
+        let report = self.report();
+        report.word.store(Word::Go as u32, Ordering::Release);
     }
 
     fn say(&self, word: Word) {
