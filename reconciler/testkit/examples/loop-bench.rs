@@ -51,8 +51,12 @@ const SETTLE: Duration = Duration::from_secs(600);
 struct Memory(Mutex<Store>);
 
 impl Journal for Memory {
-    async fn append(&self, commit: Commit) -> Result<Vec<Appended>, CommitError> {
-        let mut appended = self.0.lock().unwrap().commit(&[commit])?;
+    async fn append(&self, commit: &Commit) -> Result<Vec<Appended>, CommitError> {
+        let mut appended = self
+            .0
+            .lock()
+            .unwrap()
+            .commit(std::slice::from_ref(commit))?;
         Ok(appended.pop().unwrap_or_default())
     }
 

@@ -146,26 +146,25 @@ impl Outbox {
     ///
     /// # Errors
     /// [`CommitError`]; then nothing was recorded and nothing is owed.
-    pub fn append(&self, commit: Commit) -> Result<Vec<Appended>, CommitError> {
+    pub fn append(&self, commit: &Commit) -> Result<Vec<Appended>, CommitError> {
+        if lock(&self.inner).declared().next().is_none() {
+            return self.ledger.append_blocking(commit);
+        }
         let alerts = commit.entries.iter().any(|draft| {
             let mut about = None;
             judge(&facts::fact(draft, &mut about)).is_some()
         });
         if !alerts {
-            return self.ledger.append_blocking(&commit);
+            return self.ledger.append_blocking(commit);
         }
         let mut inner = lock(&self.inner);
-        if inner.declared().next().is_none() {
-            drop(inner);
-            return self.ledger.append_blocking(&commit);
-        }
         let stamp = Stamp {
             node: &self.node,
             now: self.clock.mono(),
             wall: self.clock.wall(),
         };
-        let plan = plan::plan(&inner, &commit, stamp, &self.scrubber);
-        let mut whole = commit;
+        let plan = plan::plan(&inner, commit, stamp, &self.scrubber);
+        let mut whole = commit.clone();
         whole.entries.extend(plan.drafts.iter().cloned());
         whole.state.extend(plan.rows.iter().cloned());
         let appended = self.ledger.append_blocking(&whole)?;

@@ -46,7 +46,7 @@ pub async fn write(
     };
     match outbox.cloned() {
         Some(outbox) if !commit.entries.is_empty() => {
-            let written = spawn_blocking(move || outbox.append(commit)).await;
+            let written = spawn_blocking(move || outbox.append(&commit)).await;
             written.unwrap_or(Err(CommitError::Closed)).map(drop)
         }
         _ => ledger.append(commit).await.map(drop),

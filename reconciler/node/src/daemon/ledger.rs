@@ -73,7 +73,7 @@ fn parsed(record: &Record) -> serde_json::Value {
 impl Journal for LedgerJournal {
     /// Blocks until it is durable: the loop has a thread of its own and does nothing meanwhile,
     /// so a switch to another thread and back would only cost time.
-    async fn append(&self, commit: Commit) -> Result<Vec<Appended>, CommitError> {
+    async fn append(&self, commit: &Commit) -> Result<Vec<Appended>, CommitError> {
         self.outbox.append(commit)
     }
 

@@ -14,7 +14,7 @@ use osmoda_core::{
 use osmoda_nix::{profile::ProfileError, profiles::Profiles};
 use osmoda_runtime::{PreparedStart as _, Runtime, StartError, StartRequest, StopError, Stopped};
 use tokio::{
-    sync::{OwnedSemaphorePermit, oneshot},
+    sync::{OwnedSemaphorePermit, Semaphore, oneshot},
     task::{Id, JoinError},
 };
 
@@ -30,6 +30,10 @@ pub const STARTS_AT_ONCE: usize = 16;
 /// storm of starts has to tell becomes one turn with one fsync instead of many.
 const TOLD_AFTER: Duration = Duration::from_millis(2);
 
+/// The same as long as other starts wait for their turn, but no more often than this: what has
+/// begun is not left untold for long.
+const TOLD_AFTER_MOST: u32 = 50;
+
 /// A start that was prepared while its intent was written.
 pub(super) struct Begun<S> {
     start: S,
@@ -44,7 +48,11 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
     /// Has a start prepared, which changes nothing, while the record of its intent is on its way
     /// to the disk. `None`: it is not a start, or enough of them are being prepared or made.
     pub(super) fn prepare(&self, agent: &AgentName, action: &Action) -> Option<Begun<R::Prepared>> {
-        let request = request(agent, action)?;
+        self.prepare_request(request(agent, action)?)
+    }
+
+    /// As [`Self::prepare`].
+    pub(super) fn prepare_request(&self, request: StartRequest) -> Option<Begun<R::Prepared>> {
         let permits = Arc::clone(&self.start_permits);
         let permit = permits.try_acquire_owned().ok()?;
         let generation = request.generation.clone();
@@ -117,11 +125,12 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
         let offload = self.offload;
         let invocation = action.invocation();
         let name = agent.clone();
-        let request = request(&name, &action);
-        let check = match (&request, &begun) {
-            (Some(request), None) => Some(self.check(request.generation.clone())),
-            _ => None,
+        // What was begun has its request already.
+        let request = match begun {
+            Some(_) => None,
+            None => request(&name, &action),
         };
+        let check = (request.as_ref()).map(|request| self.check(request.generation.clone()));
         // The word is given here and now, not when the task gets its turn.
         let word = begun.map(|mut begun| match begun.check.try_recv() {
             Ok(Ok(())) => Word::Given(begun.start.launch(), begun.permit),
@@ -131,11 +140,14 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
         let task = self.under_way.spawn(async move {
             match word {
                 Some(Word::Given(launched, permit)) => {
-                    return started(launched.await, permit, say).await;
+                    return started(launched.await, permit, &permits, say).await;
                 }
                 Some(Word::Waits(begun)) => {
                     return match verdict(begun.check).await {
-                        Ok(()) => started(begun.start.launch().await, begun.permit, say).await,
+                        Ok(()) => {
+                            let launched = begun.start.launch().await;
+                            started(launched, begun.permit, &permits, say).await
+                        }
                         Err(why) => not_usable(why),
                     };
                 }
@@ -146,8 +158,10 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
                 if let Err(why) = verdict(check).await {
                     return not_usable(why);
                 }
-                return match permits.acquire_owned().await {
-                    Ok(permit) => started(runtime.start(request).await, permit, say).await,
+                return match Arc::clone(&permits).acquire_owned().await {
+                    Ok(permit) => {
+                        started(runtime.start(request).await, permit, &permits, say).await
+                    }
                     Err(closed) => Outcome::Failed(chain(&closed)),
                 };
             }
@@ -279,15 +293,21 @@ impl Say {
     }
 }
 
-/// The outcome of a start, told after [`TOLD_AFTER`].
+/// The outcome of a start, told after [`TOLD_AFTER`], in a storm once all have begun.
 async fn started(
     result: Result<Instance, StartError>,
     permit: OwnedSemaphorePermit,
+    permits: &Semaphore,
     say: Say,
 ) -> Outcome {
     drop(permit);
     if result.is_ok() {
-        tokio::time::sleep(TOLD_AFTER).await;
+        for _ in 0..TOLD_AFTER_MOST {
+            tokio::time::sleep(TOLD_AFTER).await;
+            if permits.available_permits() > 0 {
+                break;
+            }
+        }
     }
     say.acting();
     outcome(result)

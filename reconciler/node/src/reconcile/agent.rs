@@ -10,6 +10,7 @@ use osmoda_core::{
     name::AgentName,
     observed::{Instance, InstanceState, InvocationId, Observation},
     plan::{Action, Active, Bundle, Desired, Observed, Shutdown, View},
+    spec::Agent,
     time::{Mono, Wall},
 };
 use osmoda_ledger::EntryRef;
@@ -143,6 +144,15 @@ impl AgentState {
         self.memory.failed_actions = 0;
     }
 
+    /// The agent of a manifest that is in memory already: what says the same is there once.
+    pub fn known_agent(&self, digest: Digest) -> Option<Arc<Agent>> {
+        let declared = self.desire.present().map(|d| (d.digest, &d.agent));
+        let active = self.active.as_ref().map(|a| (a.digest, &a.agent));
+        let mut known = declared.into_iter().chain(active);
+        let (_, agent) = known.find(|(of, _)| *of == digest)?;
+        Some(Arc::clone(agent))
+    }
+
     /// Reads what the agent is from runtime and profile.
     pub fn observe(
         &mut self,
@@ -206,9 +216,16 @@ impl AgentState {
             Ok(manifest) => manifest,
             Err(error) => return self.unreadable(&error),
         };
-        match specs::load_manifest(&manifest) {
-            Ok(agent) => {
-                let Desired { agent, digest } = Desired::new(agent.into());
+        // What is declared and what is active are most often the same: then they are one thing in
+        // memory, and need no reading.
+        let declared = self.desire.present();
+        let declared = declared.filter(|d| d.digest == Digest::of(manifest.as_bytes()));
+        let read = match declared {
+            Some(declared) => Ok(declared.clone()),
+            None => specs::load_manifest(&manifest).map(|agent| Desired::new(agent.into())),
+        };
+        match read {
+            Ok(Desired { agent, digest }) => {
                 let active = Active {
                     generation,
                     agent,

@@ -83,7 +83,10 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
 
     fn declare(&mut self, name: &AgentName, loaded: &LoadedAgent) {
         let state = self.agents.entry(name.clone()).or_default();
-        let desired = Desired::new(loaded.agent.clone());
+        let mut desired = Desired::new(loaded.agent.clone());
+        if let Some(known) = state.known_agent(desired.digest) {
+            desired.agent = known;
+        }
         let previous = match &state.desire {
             Desire::Present(before) => Some(before.digest),
             Desire::Unread => state.memory.acted,

@@ -19,7 +19,7 @@ pub trait Journal: Send + Sync + 'static {
     /// Appends in one transaction; resolves once it is durable.
     fn append(
         &self,
-        commit: Commit,
+        commit: &Commit,
     ) -> impl Future<Output = Result<Vec<Appended>, CommitError>> + Send;
 
     /// State rows whose key begins with `prefix`.

@@ -16,6 +16,7 @@ mod build;
 mod closure;
 mod dependencies;
 mod desire;
+mod expect;
 mod generations;
 pub mod journal;
 mod life;
@@ -53,6 +54,7 @@ use tokio::{sync::mpsc, task::JoinSet};
 use self::{
     act::Begun,
     agent::{AgentState, Desire, Moment},
+    expect::Expected,
     journal::Journal,
     message::Message,
     recorder::Recorder,
@@ -247,9 +249,10 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
         let since = self.clock.mono();
         self.look_at_system();
         self.give_sign_of_life();
+        let expected = self.expect();
         let observed = self.observe();
-        let plans = self.plan(observed);
-        let recorded = self.record(plans).await;
+        let plans = self.plan(observed, &expected);
+        let recorded = self.record(plans, expected).await;
         self.act(recorded);
         self.meter_turn(since);
         self.end_if_done().await;
@@ -391,7 +394,11 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
     }
 
     /// Decides what they need, everybody after what it depends on.
-    fn plan(&mut self, mut observed: BTreeMap<AgentName, Observed>) -> Vec<(AgentName, AgentPlan)> {
+    fn plan(
+        &mut self,
+        mut observed: BTreeMap<AgentName, Observed>,
+        expected: &Expected<R::Prepared>,
+    ) -> Vec<(AgentName, AgentPlan)> {
         let (now, wall) = (self.clock.mono(), self.clock.wall());
         let mut plans = Vec::with_capacity(observed.len());
         for name in self.in_order(&observed) {
@@ -399,7 +406,7 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
                 continue;
             };
             self.look_at_dependencies(&name, &mut seen);
-            let fresh = (self.ids)();
+            let fresh = expected.invocation(&name).unwrap_or_else(|| (self.ids)());
             let shutdown = self.shutdown_turn(&name);
             let Some(state) = self.agents.get(&name) else {
                 continue;
@@ -428,7 +435,11 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
     }
 
     /// Makes what was decided durable, together with what happened since the last turn.
-    async fn record(&mut self, plans: Vec<(AgentName, AgentPlan)>) -> Vec<Recorded<R::Prepared>> {
+    async fn record(
+        &mut self,
+        plans: Vec<(AgentName, AgentPlan)>,
+        mut expected: Expected<R::Prepared>,
+    ) -> Vec<Recorded<R::Prepared>> {
         let mut turn = std::mem::take(&mut self.turn);
         let mut steps = Vec::new();
         let mut builds = Vec::new();
@@ -471,8 +482,12 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
             self.set_timer(&name, wake_at);
         }
         let begun: Vec<_> = (steps.iter())
-            .map(|(name, step, _)| self.prepare(name, &step.action))
+            .map(|(name, step, _)| {
+                let begun = expected.take(name, &step.action);
+                begun.or_else(|| self.prepare(name, &step.action))
+            })
             .collect();
+        drop(expected); // what was not decided is undone
         let appended = self.commit(turn).await;
         let reference = |index: usize| {
             appended

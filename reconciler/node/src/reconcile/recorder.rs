@@ -68,8 +68,7 @@ impl<J: Journal> Recorder<J> {
             backlog.keep(commit, wall);
             return None;
         }
-        // The copy is what a failed append leaves to be kept.
-        match self.journal.append(commit.clone()).await {
+        match self.journal.append(&commit).await {
             Ok(appended) => Some(appended),
             Err(error) => {
                 tracing::error!(error = %error, "recording is degraded: agents are supervised, entries wait");
@@ -96,9 +95,9 @@ impl<J: Journal> Recorder<J> {
     }
 
     async fn write(&self, backlog: &mut Backlog, now: Mono) -> Result<(), CommitError> {
-        self.journal.append(backlog.announcement(now)).await?;
+        self.journal.append(&backlog.announcement(now)).await?;
         while let Some(commit) = backlog.commits.front() {
-            match self.journal.append(commit.clone()).await {
+            match self.journal.append(commit).await {
                 Err(error) if error.is_retryable() => return Err(error),
                 Err(error) => {
                     tracing::error!(error = %error, "entries dropped: the ledger refuses them");

@@ -87,14 +87,14 @@ impl Disk {
             .expect("a store in memory reads")
     }
 
-    fn write(&self, commit: Commit) -> Result<Vec<Appended>, CommitError> {
+    fn write(&self, commit: &Commit) -> Result<Vec<Appended>, CommitError> {
         let mut inner = self.lock();
         if inner.full {
             inner.failed_at = Some(Instant::now());
             return Err(CommitError::Full(Arc::new(disk_full())));
         }
         let from = inner.store.head().size;
-        let mut appended = inner.store.commit(&[commit])?;
+        let mut appended = inner.store.commit(std::slice::from_ref(commit))?;
         drop(inner);
         for stored in self.entries(from) {
             self.monitor.see(&stored.entry);
@@ -127,14 +127,14 @@ fn stored(log: &str, record: &Record) -> StoredEntry {
 }
 
 impl Journal for Disk {
-    async fn append(&self, commit: Commit) -> Result<Vec<Appended>, CommitError> {
+    async fn append(&self, commit: &Commit) -> Result<Vec<Appended>, CommitError> {
         // A daemon that dies here leaves an intent that was never written ...
         tokio::time::sleep(APPEND).await;
         if self.premature {
-            let disk = self.clone();
+            let (disk, commit) = (self.clone(), commit.clone());
             tokio::spawn(async move {
                 tokio::time::sleep(APPEND).await;
-                disk.write(commit)
+                disk.write(&commit)
             });
             return Ok(Vec::new());
         }

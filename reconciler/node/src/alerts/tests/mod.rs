@@ -186,7 +186,7 @@ impl Scene {
 
     fn happens(&self, kind: EventKind, agent: &str, incident: &str, body: Value) {
         self.outbox()
-            .append(commit(kind, agent, incident, body))
+            .append(&commit(kind, agent, incident, body))
             .unwrap();
     }
 

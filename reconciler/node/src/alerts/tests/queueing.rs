@@ -32,7 +32,7 @@ async fn what_is_not_recorded_is_not_owed() {
     let scene = Scene::new(&[receiver("ops", AlertProvider::Webhook)]);
     scene.alerts.stop();
     scene.ledger.shutdown().await;
-    let refused = scene.outbox().append(commit(
+    let refused = scene.outbox().append(&commit(
         EventKind::EscalationExhausted,
         "a",
         "i1",
