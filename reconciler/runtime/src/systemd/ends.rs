@@ -125,10 +125,16 @@ async fn watch(
     if let Some(shared) = shared.upgrade() {
         shared.announce(agent);
     }
+    reset_later(shared, unit, run).await;
+}
+
+/// Has systemd forget after a while that a run failed, unless there is another one by then.
+async fn reset_later(shared: Weak<Shared>, unit: Arc<Unit>, run: ManagerId) {
     sleep(FAILED_FOR).await;
+    let state = unit.state();
     if let Some(shared) = shared.upgrade()
-        && is_over(&unit.state(), run)
-        && unit.state().run == Some(run)
+        && state.active == Active::Dead
+        && state.run == Some(run)
     {
         let _ = shared.bus.reset_failed(&unit.name).await; // it may be gone
     }
@@ -213,7 +219,13 @@ async fn shuts_down(shared: &Shared) -> bool {
 }
 
 /// Makes the end known of an instance that nobody could watch.
-pub(super) fn record_at_once(shared: &Shared, instance: &Instance, tree: Tree, exit: Exit) {
+pub(super) fn record_at_once(
+    shared: &Arc<Shared>,
+    (unit, run): (&Arc<Unit>, ManagerId),
+    instance: &Instance,
+    tree: Tree,
+    exit: Exit,
+) {
     let noted = note::update(&shared.instances_dir, &instance.agent, |note| {
         note.exit = Some(exit.clone());
     });
@@ -230,6 +242,8 @@ pub(super) fn record_at_once(shared: &Shared, instance: &Instance, tree: Tree, e
     };
     shared.table.put(&instance.agent, latest);
     shared.announce(instance.agent.clone());
+    let resetting = reset_later(Arc::downgrade(shared), Arc::clone(unit), run);
+    shared.scheduler.spawn(resetting);
 }
 
 /// The end of an instance whose process is known to have ended; one that lives refuses a start.
