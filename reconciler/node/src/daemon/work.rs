@@ -15,7 +15,7 @@ use super::{
     ground::Ground,
     handover,
     host_runtime::HostRuntime,
-    ledger::LedgerJournal,
+    ledger::{self, LedgerJournal},
     specs, system,
 };
 use crate::{
@@ -81,11 +81,13 @@ pub(super) async fn work<R: HostRuntime>(
         loop_thread,
         ..
     } = ground;
-    let feed = specs::Feed {
+    let mut feed = specs::Feed {
         specs: options.specs,
         load: options.load,
         handle: handle.clone(),
         authorizer: authorizer.clone(),
+        ledger: ledger.clone(),
+        cadence: ledger::cadence(&first),
         anchors: anchors.clone(),
         alerts: alerts.clone(),
         metrics_at,
