@@ -41,6 +41,9 @@ use crate::{
 const DEAD_WAIT: Duration = Duration::from_secs(5);
 /// Longest wait for the last words once the end is known: a restart waits for it.
 const WORDS_WAIT: Duration = Duration::from_millis(50);
+/// Longest wait for whether somebody had systemd send a signal, mostly shorter than that for the
+/// last words: whoever is blamed must have done it.
+const NOTES_WAIT: Duration = Duration::from_millis(500);
 /// What is read of them.
 const WORDS_LINES: usize = 100;
 const WORDS_BYTES: usize = 64 * 1024;
@@ -125,16 +128,10 @@ async fn watch(
     if let Some(shared) = shared.upgrade() {
         shared.announce(agent);
     }
-    reset_later(shared, unit, run).await;
-}
-
-/// Has systemd forget after a while that a run failed, unless there is another one by then.
-async fn reset_later(shared: Weak<Shared>, unit: Arc<Unit>, run: ManagerId) {
     sleep(FAILED_FOR).await;
-    let state = unit.state();
     if let Some(shared) = shared.upgrade()
-        && state.active == Active::Dead
-        && state.run == Some(run)
+        && is_over(&unit.state(), run)
+        && unit.state().run == Some(run)
     {
         let _ = shared.bus.reset_failed(&unit.name).await; // it may be gone
     }
@@ -186,6 +183,7 @@ async fn find_out(
     let name = agent.clone();
     let words =
         spawn_blocking(move || journal::last(&name, Run::Of(run), WORDS_LINES, WORDS_BYTES));
+    let sent = spawn_blocking(move || journal::was_sent_a_signal(run));
     if let Err(error) = process.tree.kill() {
         // systemd kills it too, and the next start does not go on while something is left.
         tracing::warn!(pid = process.pid, %error, "cannot kill the rest of a process tree");
@@ -209,7 +207,14 @@ async fn find_out(
         shared.record(agent, |record| record.last_words = Some(words));
     }
     let outside = state.foreign_job && !shuts_down(&shared).await;
-    Some(exit(&state, run, at, !outside))
+    let mut exit = exit(&state, run, at, !outside);
+    if exit.outside.is_none()
+        && !exit.oom_killed
+        && let Ok(Ok(Ok(true))) = timeout(NOTES_WAIT, sent).await
+    {
+        exit.outside = Some(OutsideEnd::Killed);
+    }
+    Some(exit)
 }
 
 /// Whether systemd is on its way down: what it stops then is no outside action.
@@ -219,13 +224,7 @@ async fn shuts_down(shared: &Shared) -> bool {
 }
 
 /// Makes the end known of an instance that nobody could watch.
-pub(super) fn record_at_once(
-    shared: &Arc<Shared>,
-    (unit, run): (&Arc<Unit>, ManagerId),
-    instance: &Instance,
-    tree: Tree,
-    exit: Exit,
-) {
+pub(super) fn record_at_once(shared: &Shared, instance: &Instance, tree: Tree, exit: Exit) {
     let noted = note::update(&shared.instances_dir, &instance.agent, |note| {
         note.exit = Some(exit.clone());
     });
@@ -242,8 +241,6 @@ pub(super) fn record_at_once(
     };
     shared.table.put(&instance.agent, latest);
     shared.announce(instance.agent.clone());
-    let resetting = reset_later(Arc::downgrade(shared), Arc::clone(unit), run);
-    shared.scheduler.spawn(resetting);
 }
 
 /// The end of an instance whose process is known to have ended; one that lives refuses a start.

@@ -34,6 +34,10 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const READ_BYTES: usize = 64 * 1024;
 /// Longest line; of a longer one the end is kept.
 const LINE_BYTES_MAX: usize = 64 * 1024;
+/// How far back a signal may have been sent that led to an end, in seconds.
+const MOMENT_S: u64 = 3;
+/// Most notes of PID 1 on one run that are looked at.
+const NOTES_MAX: usize = 20;
 /// Most bytes of objects without a message in them.
 const OBJECTS_BYTES_MAX: usize = 64 * 1024;
 /// MESSAGE_ID of PID 1's note that a unit was started (sd-messages.h, SD_MESSAGE_UNIT_STARTED).
@@ -181,6 +185,24 @@ pub(super) fn exit_of(run: ManagerId) -> io::Result<Option<ExitStatus>> {
         }
         _ => None,
     })
+}
+
+/// Whether somebody had systemd send this run a signal a moment ago (`systemctl kill`), as PID 1
+/// noted it. One of earlier is not what ended it. Blocks.
+///
+/// # Errors
+/// As [`last`].
+pub(super) fn was_sent_a_signal(run: ManagerId) -> io::Result<bool> {
+    let mut command = journalctl(["--output=cat", "--lines=20", "_PID=1"]);
+    command.arg(format!("--since=-{MOMENT_S}s"));
+    command.arg(format!("INVOCATION_ID={}", run.0));
+    let mut notes = End::new(NOTES_MAX, NOTES_MAX * LINE_BYTES_MAX);
+    self::run(command, |bytes| notes.take(bytes))?;
+    let notes = notes.lines();
+    // The note has no MESSAGE_ID: "Sent signal SIGTERM to main process 53 (sleep) on client
+    // request."
+    let is_one = |note: &String| note.contains("Sent signal") && note.contains("client request");
+    Ok(notes.iter().any(is_one))
 }
 
 /// What comes of an agent's output, run after run, and before it the end of its latest run.
