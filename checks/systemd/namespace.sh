@@ -5,8 +5,8 @@
 #
 #   checks/systemd/namespace.sh COMMAND [ARGUMENT...]
 #
-# The command is run as root with this environment and working directory, in a cgroup of its own;
-# its output and its exit code are this script's. Needs root, util-linux, systemd and
+# The command is a service of that systemd, run as root with this environment and working
+# directory; its output and its exit code are this script's. Needs root, util-linux, systemd and
 # dbus. Exit code 77: such a systemd cannot be had here, and stderr says why.
 set -euo pipefail
 
@@ -77,7 +77,7 @@ fi
 
 [ $# -gt 0 ] || { echo "usage: namespace.sh COMMAND [ARGUMENT...]" >&2; exit 2; }
 [ "$(id -u)" = 0 ] || cannot "only root can make such namespaces"
-for program in unshare nsenter dbus-daemon journalctl; do
+for program in unshare nsenter dbus-daemon systemd-run journalctl; do
     command -v "$program" >/dev/null || cannot "$program is not installed"
 done
 SYSTEMD=
@@ -134,9 +134,14 @@ if [ -z "$ready" ]; then
 fi
 rm -f "$log"
 
-unset SYSTEMD
+environment=()
+while IFS= read -r -d '' variable; do
+    case $variable in
+        _=* | SYSTEMD=* | SHLVL=* | PWD=* | OLDPWD=*) ;;
+        *) environment+=("--setenv=$variable") ;;
+    esac
+done < <(env -0)
 set +e
-# Not through the bus, which a test may restart.
-inside bash -c 'mkdir -p /sys/fs/cgroup/command && echo $$ >/sys/fs/cgroup/command/cgroup.procs &&
-    cd "$1" && shift && exec "$@"' - "$PWD" "$@"
+inside systemd-run --quiet --pipe --wait --collect --service-type=exec \
+    --unit=namespace-command --working-directory="$PWD" "${environment[@]}" -- "$@"
 exit $?

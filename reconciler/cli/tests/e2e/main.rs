@@ -47,6 +47,7 @@ mod spec_changes;
 mod storm;
 mod supervision;
 mod system_closures;
+mod systemd;
 mod systems;
 mod transitions;
 mod witnesses;

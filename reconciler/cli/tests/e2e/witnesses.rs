@@ -53,12 +53,8 @@ impl Drop for Witness {
 
 /// The node's spec, with the anchors that are given.
 fn declare_node(scene: &Scene, anchors: &str) {
-    declare_pace(scene, "1s", anchors);
-}
-
-fn declare_pace(scene: &Scene, every: &str, anchors: &str) {
     let text = format!(
-        "apiVersion: osmoda/v1\nkind: Node\nspec:\n  ledger:\n    checkpointEvery: {every}\n    anchors: [{anchors}]\n"
+        "apiVersion: osmoda/v1\nkind: Node\nspec:\n  ledger:\n    checkpointEvery: 1s\n    anchors: [{anchors}]\n"
     );
     scene.write_spec("node.yaml", &text);
 }
@@ -148,17 +144,4 @@ fn two_nodes_cosign_each_others_ledgers_and_a_forked_one_is_refused() {
     // The old checkpoint tells the same to whoever kept it.
     let refused = scenes[0].osmoda(&verify);
     assert_eq!(refused.code, 1, "{}", refused.out);
-}
-
-#[test]
-fn a_new_pace_of_checkpoints_counts_without_a_restart() {
-    let scene = Scene::with(&[idle("a")]);
-    declare_pace(&scene, "1d", "");
-    let _daemon = scene.daemon();
-    assert_eq!(scene.json("ledger head")["checkpoint"], Value::Null);
-    declare_pace(&scene, "100ms", "");
-    eventually("signed", || {
-        let head = scene.json("ledger head");
-        head["checkpoint"]["size"].as_u64()
-    });
 }

@@ -16,7 +16,7 @@ use osmoda_ledger::{
     Appended, Cadence, Commit, CommitError, EntryRef, Head, Ledger, Reader, Record,
 };
 
-/// How often the ledger is signed, as the specs say.
+/// How often the ledger is signed, as the specs of the first reading say.
 pub fn cadence(specs: &SpecsRead) -> Cadence {
     let node = specs.as_ref().ok().and_then(|loaded| loaded.node.as_ref());
     let every = node.map(|node| node.node.ledger.checkpoint_every.get());

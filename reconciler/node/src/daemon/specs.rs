@@ -7,9 +7,7 @@ use tokio::{
     sync::watch,
 };
 
-use osmoda_ledger::{Cadence, Ledger};
-
-use super::{ledger, watch::SpecWatch, work::set_operators};
+use super::{watch::SpecWatch, work::set_operators};
 use crate::{
     alerts::Alerts,
     anchors::Anchors,
@@ -42,10 +40,6 @@ pub struct Feed {
     pub handle: Handle,
     /// Learns who may act.
     pub authorizer: Authorizer,
-    /// Learns how often it is signed.
-    pub ledger: Ledger,
-    /// What it was told last.
-    pub cadence: Cadence,
     /// Learns where checkpoints are carried.
     pub anchors: Anchors,
     /// Learns where metrics are served over TCP.
@@ -117,9 +111,8 @@ impl Feed {
     }
 
     /// Tells the loop; false: it is gone.
-    pub async fn tell(&mut self, read: SpecsRead) -> bool {
+    pub async fn tell(&self, read: SpecsRead) -> bool {
         if let Ok(loaded) = &read {
-            self.set_cadence(ledger::cadence(&read));
             set_operators(
                 &self.authorizer,
                 loaded.node.as_ref().map(|node| &node.node),
@@ -135,15 +128,5 @@ impl Feed {
             self.alerts.set(loaded);
         }
         self.handle.specs(read).await.is_ok()
-    }
-
-    /// Has the ledger signed at another pace, if it is another one. Nothing waits for that: the
-    /// writer may be busy with the disk.
-    fn set_cadence(&mut self, cadence: Cadence) {
-        if self.cadence != cadence {
-            self.cadence = cadence;
-            let ledger = self.ledger.clone();
-            tokio::task::spawn_blocking(move || ledger.set_cadence(cadence));
-        }
     }
 }

@@ -15,7 +15,7 @@ use super::{
     ground::Ground,
     handover,
     host_runtime::HostRuntime,
-    ledger::{self, LedgerJournal},
+    ledger::LedgerJournal,
     specs, system,
 };
 use crate::{
@@ -81,13 +81,11 @@ pub(super) async fn work<R: HostRuntime>(
         loop_thread,
         ..
     } = ground;
-    let mut feed = specs::Feed {
+    let feed = specs::Feed {
         specs: options.specs,
         load: options.load,
         handle: handle.clone(),
         authorizer: authorizer.clone(),
-        ledger: ledger.clone(),
-        cadence: ledger::cadence(&first),
         anchors: anchors.clone(),
         alerts: alerts.clone(),
         metrics_at,

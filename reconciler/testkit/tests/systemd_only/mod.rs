@@ -192,22 +192,3 @@ async fn another_main_process_outlives_the_former_one_also_for_systemd() {
     );
     bench.finish().await;
 }
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "needs systemd as PID 1"]
-async fn a_bus_that_is_restarted_takes_no_end_along() {
-    let mut bench = bench();
-    bench.start(&["exit-on-term", "5"]).await;
-    bench.output(1).await;
-    systemctl(&["restart", "dbus.service"]);
-    // Asked again until there is a connection again.
-    let mut answered = false;
-    while !answered {
-        answered = within(bench.runtime().observe()).await.is_ok();
-    }
-    systemctl(&["kill", "--signal=TERM", UNIT]);
-    assert_eq!(bench.exit().await.status, ExitStatus::Code { code: 5 });
-    bench.start(&["exit", "3"]).await;
-    assert_eq!(bench.exit().await.status, ExitStatus::Code { code: 3 });
-    bench.finish().await;
-}

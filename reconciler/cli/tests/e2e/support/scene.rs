@@ -26,7 +26,13 @@ pub struct Scene {
 impl Scene {
     /// With an empty directory of specs.
     pub fn new() -> Self {
-        let directory = tempfile::Builder::new().prefix("osm").tempdir().unwrap();
+        Self::below(&std::env::temp_dir())
+    }
+
+    /// The same in a directory of its own below this one.
+    pub fn below(parent: &Path) -> Self {
+        let mut builder = tempfile::Builder::new();
+        let directory = builder.prefix("osm").tempdir_in(parent).unwrap();
         // Other users look into it in some tests.
         fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
         let scene = Self { directory };
@@ -202,10 +208,14 @@ impl Scene {
         assert_eq!(self.processes().get(agent), None);
     }
 
-    /// The program at a place where every user may execute it: a build directory may be private.
+    /// `osmoda` at a place where every user may execute it.
     pub fn binary_for_all(&self) -> PathBuf {
-        let place = self.path().join("osmoda");
-        let built = env!("CARGO_BIN_EXE_osmoda");
+        self.for_all(env!("CARGO_BIN_EXE_osmoda"))
+    }
+
+    /// A program at a place where every user may execute it: a build directory may be private.
+    pub fn for_all(&self, built: &str) -> PathBuf {
+        let place = self.path().join(Path::new(built).file_name().unwrap());
         if !place.exists() && fs::hard_link(built, &place).is_err() {
             fs::copy(built, &place).unwrap();
         }
