@@ -169,6 +169,10 @@ pub struct FaultFacts {
     /// The error it named itself (ERRNO=, errno(3)).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub errno: Option<i32>,
+    /// Since when it was reading its configuration again (RELOADING=1, MONOTONIC_USEC=), in
+    /// microseconds since boot; absent if it was not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reloading_since_mono_us: Option<Mono>,
     /// Of a hang or a timeout.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub heartbeat: Option<HeartbeatFacts>,

@@ -519,6 +519,7 @@ impl FaultFacts {
         Self {
             status: Some(heartbeat.status.clone()).filter(|status| !status.is_empty()),
             errno: heartbeat.errno,
+            reloading_since_mono_us: heartbeat.reloading_since,
             ..Self::default()
         }
     }

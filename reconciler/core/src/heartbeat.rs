@@ -30,8 +30,9 @@ pub const STATUS_MAX: usize = 512;
 pub enum Notice {
     /// `READY=1`: start-up, or a reload, is complete.
     Ready,
-    /// `RELOADING=1`: its configuration is being read again; `READY=1` ends that.
-    Reloading,
+    /// `RELOADING=1`: its configuration is being read again, since when by its own
+    /// `MONOTONIC_USEC=`; `READY=1` ends that.
+    Reloading(Option<Mono>),
     /// `STOPPING=1`: it is ending on its own.
     Stopping,
     /// `STATUS=`: what it is doing, for people.
@@ -131,7 +132,11 @@ impl Heartbeat {
                 self.ready_at.get_or_insert(now);
                 self.reloading_since = None;
             }
-            Notice::Reloading => self.reloading_since = Some(now),
+            Notice::Reloading(since) => {
+                // Not before it was ready, and not in the future, whatever it says.
+                let earliest = self.ready_at.unwrap_or(now);
+                self.reloading_since = Some(since.unwrap_or(now).clamp(earliest.min(now), now));
+            }
             Notice::Stopping => {
                 self.stopping_since.get_or_insert(now);
             }
@@ -281,7 +286,7 @@ mod tests {
         assert!(!hear(Notice::Status("busy".into())));
         assert!(hear(Notice::Timeout(Duration::from_secs(1))));
         assert!(!hear(Notice::Timeout(Duration::from_secs(1))));
-        assert!(!hear(Notice::Reloading));
+        assert!(!hear(Notice::Reloading(None)));
         assert!(!hear(Notice::Ready), "the end of a reload is no new start");
         assert!(hear(Notice::Trigger));
         assert!(hear(Notice::Stopping));
@@ -292,13 +297,34 @@ mod tests {
     fn a_reload_that_never_ends_is_no_hang_while_beats_go_on() {
         let mut heartbeat = Heartbeat::default();
         heartbeat.hear(&Notice::Ready, Mono(0));
-        heartbeat.hear(&Notice::Reloading, Mono(S));
+        heartbeat.hear(&Notice::Reloading(None), Mono(S));
         for second in (2..100).step_by(10) {
             assert!(!overdue(&heartbeat, HeartbeatSource::Notify, second * S));
             heartbeat.hear(&Notice::Beat, Mono(second * S));
         }
         assert_eq!(heartbeat.reloading_since, Some(Mono(S)));
         assert!(overdue(&heartbeat, HeartbeatSource::Notify, 107 * S));
+    }
+
+    #[test]
+    fn a_reload_began_when_it_says_but_not_before_it_was_ready_nor_in_the_future() {
+        let mut heartbeat = Heartbeat::default();
+        let mut since = |said, now| {
+            heartbeat.hear(&Notice::Reloading(said), Mono(now));
+            heartbeat.reloading_since
+        };
+        assert_eq!(since(Some(Mono(1)), 2 * S), Some(Mono(2 * S)), "unready");
+        heartbeat.hear(&Notice::Ready, Mono(3 * S));
+        let mut since = |said, now| {
+            heartbeat.hear(&Notice::Reloading(said), Mono(now));
+            heartbeat.reloading_since
+        };
+        assert_eq!(since(Some(Mono(5 * S)), 6 * S), Some(Mono(5 * S)));
+        assert_eq!(since(Some(Mono(0)), 6 * S), Some(Mono(3 * S)));
+        assert_eq!(since(Some(Mono(9 * S)), 6 * S), Some(Mono(6 * S)));
+        assert_eq!(since(None, 7 * S), Some(Mono(7 * S)));
+        heartbeat.hear(&Notice::Ready, Mono(8 * S));
+        assert_eq!(heartbeat.reloading_since, None);
     }
 
     #[test]

@@ -241,7 +241,7 @@ fn phase(view: &View<'_>, health: &Health) -> Phase {
     match (view.memory.finished, &view.memory.last_start_error) {
         (Some(Finished::Succeeded | Finished::Stopped), _) => Phase::Succeeded,
         (Some(Finished::Failed), _) => Phase::Failed,
-        (None, Some(failure)) if failure.kind != StartFailureKind::System => Phase::Failed,
+        (None, Some(failure)) if !failure.kind.passes() => Phase::Failed,
         (None, _) if !view.unmet.is_empty() => Phase::Held,
         (None, _) if view.memory.next_start_at.is_some_and(|at| at > view.now) => Phase::Backoff,
         (None, _) => Phase::Pending,
@@ -268,11 +268,10 @@ fn message(view: &View<'_>, phase: Phase, health: &Health) -> String {
         return format!("the new generation cannot be made: {message}");
     }
     if view.running().is_some() {
-        let status = view.observed.vitals.as_ref().map(|v| &v.heartbeat.status);
-        return match (&view.spec_error, &health.waiting, status) {
-            (Some(_), None, _) => "the last valid spec stays in force".to_owned(),
-            (_, Some((_, why)), _) => why.clone(),
-            (None, None, status) => status.cloned().unwrap_or_default(),
+        return match (&view.spec_error, &health.waiting) {
+            (Some(_), None) => "the last valid spec stays in force".to_owned(),
+            (_, Some((_, why))) => why.clone(),
+            (None, None) => says(view).unwrap_or_default(),
         };
     }
     if phase == Phase::Held {
@@ -294,6 +293,17 @@ fn message(view: &View<'_>, phase: Phase, health: &Health) -> String {
         Some(last) => format!("{}: {}", last.reason, last.exit.status),
         None => String::new(),
     }
+}
+
+/// What an instance that is well says of itself.
+fn says(view: &View<'_>) -> Option<String> {
+    let heartbeat = &view.observed.vitals.as_ref()?.heartbeat;
+    let status = &heartbeat.status;
+    Some(match (heartbeat.reloading_since, status.as_str()) {
+        (None, _) => status.clone(),
+        (Some(_), "") => "reloading".to_owned(),
+        (Some(_), status) => format!("reloading: {status}"),
+    })
 }
 
 fn ready_reason(phase: Phase, health: &Health, ready: bool) -> &'static str {

@@ -51,6 +51,14 @@ impl Clock for SystemClock {
     }
 }
 
+/// The instant that a program calls so many microseconds of CLOCK_MONOTONIC, which stands still
+/// in suspend: exact for what happened since the machine slept last.
+pub fn of_monotonic(us: u64) -> Mono {
+    let monotonic = micros(clock_gettime(ClockId::Monotonic));
+    let slept = micros(clock_gettime(ClockId::Boottime)).saturating_sub(monotonic);
+    Mono(us.saturating_add(u64::try_from(slept).unwrap_or(0)))
+}
+
 fn micros(time: Timespec) -> i64 {
     time.tv_sec
         .saturating_mul(1_000_000)
@@ -69,6 +77,19 @@ mod tests {
         assert!(first > Mono(0));
         assert!(clock.wall() > Wall(1_704_067_200_000_000));
         assert_eq!(clock.boot_id().len(), 36);
+    }
+
+    #[test]
+    fn an_instant_of_the_monotonic_clock_lies_where_boot_time_has_it() {
+        let clock = SystemClock::new().unwrap();
+        let before = clock.mono();
+        let told = u64::try_from(micros(clock_gettime(ClockId::Monotonic))).unwrap();
+        let after = clock.mono();
+        let moment = of_monotonic(told);
+        // The two clocks are read one after the other: what lies between is in the difference.
+        assert!(moment >= before, "{moment:?} {before:?}");
+        assert!(moment.since(after) < std::time::Duration::from_secs(60));
+        assert_eq!(of_monotonic(u64::MAX), Mono(u64::MAX));
     }
 
     #[test]

@@ -1,6 +1,9 @@
 //! Agents that hang: found by their silence, ended, started anew; and those that only look so.
 //!
-//! What sd_notify(3) promises is held with programs that know nothing of osmoda.
+//! What sd_notify(3) promises is held with programs that know nothing of osmoda. Behaviours of
+//! systemd's TEST-16-EXTEND-TIMEOUT (each stage, in time and too late), TEST-59-RELOADING-RESTART
+//! and TEST-80-NOTIFYACCESS (here the whole tree may speak), and of devenv's notify_watchdog.rs,
+//! written anew.
 
 use std::os::unix::net::UnixDatagram;
 
@@ -155,6 +158,41 @@ fn an_agent_that_never_says_ready_has_failed_to_start() {
 }
 
 #[test]
+fn silence_before_ready_is_no_hang_and_after_it_is() {
+    let actions = "sleep 1200 then notify READY=1 then print ready then sleep";
+    let scene = Scene::with(&[speaking(actions, "300ms")]);
+    let _daemon = scene.daemon();
+    let failure = failure(&scene);
+    assert_eq!(failure.body()["reason"], "Hang");
+    assert_eq!(failure.body()["lastOutput"], json!(["ready"]));
+    let uptime = failure.body()["uptimeMs"].as_u64().unwrap();
+    assert!(uptime >= 1500, "{uptime}");
+}
+
+#[test]
+fn one_that_hangs_again_and_again_spends_its_budget_once_and_is_not_given_up() {
+    let restart = json!({
+        "backoff": {"initial": "10ms", "max": "100ms"}, "maxRestarts": 2, "within": "10m",
+    });
+    let agent = speaking("notify READY=1 then sleep", "200ms").with("restart", restart);
+    let scene = Scene::with(&[agent]);
+    let _daemon = scene.daemon();
+    scene.until("a", "is tried again beyond its budget", |status| {
+        status["restarts"].as_u64() >= Some(5)
+    });
+    let status = scene.look("a").unwrap();
+    let mut conditions = status["conditions"].as_array().unwrap().iter();
+    let degraded = conditions.find(|c| c["type"] == "Degraded").unwrap();
+    assert_eq!(degraded["status"], "True");
+    let entries = scene.entries_of("a");
+    let count = |kind: &str| entries.iter().filter(|e| e.kind() == kind).count();
+    assert_eq!(count("EscalationExhausted"), 1, "{:?}", kinds(&entries));
+    let hangs = entries.iter().filter(|e| e.kind() == "FailureDetected");
+    assert!(hangs.clone().count() >= 5);
+    assert!(hangs.clone().all(|e| e.body()["reason"] == "Hang"));
+}
+
+#[test]
 fn a_start_and_a_stop_that_ask_for_longer_get_it() {
     let actions = "notify EXTEND_TIMEOUT_USEC=60000000 then sleep 1200 then notify READY=1 \
                    then extend-on-term 1000 7";
@@ -201,9 +239,41 @@ fn an_agent_that_ends_while_it_reloads_has_failed_and_does_not_linger() {
     // Its last words are taken in before its end is judged.
     assert_eq!(failure.body()["facts"]["status"], "reads_its_files");
     assert_eq!(failure.body()["facts"]["errno"], 2);
+    // MONOTONIC_USEC=1 is before it was born, and no reload begins before READY=1.
+    let since = &failure.body()["facts"]["reloadingSinceMonoUs"];
+    assert!(since.as_u64().unwrap() > 1, "{since}");
     scene.entry("it is started again", |e| {
         e.is_about("ActionSucceeded", "Start", "a") && e.seq > failure.seq
     });
+}
+
+#[test]
+fn a_reload_shows_until_it_is_over_and_is_told_of_one_that_fails_in_it() {
+    let heartbeat = json!({"source": "Notify", "timeout": "1h"});
+    let during = "notify READY=1 then notify RELOADING=1 STATUS=reads_its_files then sleep";
+    let after = "notify READY=1 then notify RELOADING=1 STATUS=reads then \
+                 notify READY=1 STATUS=has_read then sleep";
+    let scene = Scene::with(&[
+        Agent::test("a", during).with("heartbeat", heartbeat.clone()),
+        Agent::test("b", after).with("heartbeat", heartbeat),
+    ]);
+    let _daemon = scene.daemon();
+    let reloads = |s: &Value| s["message"] == "reloading: reads_its_files";
+    let status = scene.until("a", "reloads", reloads);
+    assert_eq!(
+        (&status["phase"], &status["ready"]),
+        (&json!("Running"), &json!(true))
+    );
+    scene.until("b", "has reloaded", |s| s["message"] == "has_read");
+    for name in ["a", "b"] {
+        kill(scene.pid(name));
+    }
+    let since = |name: &str| {
+        let failure = scene.entry("its end", |e| e.is("FailureDetected", name));
+        failure.body()["facts"]["reloadingSinceMonoUs"].clone()
+    };
+    assert!(since("a").is_u64());
+    assert_eq!(since("b"), Value::Null);
 }
 
 #[test]

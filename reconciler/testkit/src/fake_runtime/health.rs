@@ -54,6 +54,8 @@ pub struct Truth {
     pub failures: [u32; 3],
     /// What it uses.
     pub using: Using,
+    /// Since when it behaves as it does.
+    pub behaves_since: Mono,
     /// It does its work, as far as anybody who looks can know.
     pub serves: bool,
     /// Nothing is wrong with it that its spec looks for.
@@ -138,6 +140,7 @@ impl World {
                 heard_at: life.heard_at,
                 failures: life.failures,
                 using: agent.conduct_of(life).0.using,
+                behaves_since: agent.conduct_of(life).1,
                 serves: agent.serves(now),
                 is_well: agent.is_well(life, now),
             })
@@ -212,7 +215,7 @@ impl Pulse {
                 let until = Some(now.after((*time).min(EXTENSION_MAX)));
                 self.extended_until = self.extended_until.max(until);
             }
-            Notice::Reloading | Notice::Status(_) | Notice::Errno(_) | Notice::Timeout(_) => {}
+            Notice::Reloading(_) | Notice::Status(_) | Notice::Errno(_) | Notice::Timeout(_) => {}
         }
     }
 }

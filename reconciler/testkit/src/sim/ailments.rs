@@ -10,7 +10,7 @@ use crate::fake_runtime::conduct::{Answering, Conduct, Lasts, Speech, Using};
 impl Simulation {
     pub(super) fn fall_ill(&mut self, agent: &AgentName) -> String {
         let mut conduct = Conduct::default();
-        match self.random.u8(..6) {
+        match self.random.u8(..7) {
             0 => conduct.liveness = self.any_failure(),
             1 => conduct.readiness = self.any_failure(),
             2 => conduct.startup = self.any_failure(),
@@ -43,7 +43,7 @@ impl Simulation {
             0 => Notice::Trigger,
             1 => Notice::Stopping,
             2 => Notice::Extend(Duration::from_secs(self.random.u64(..40))),
-            3 => Notice::Reloading,
+            3 => Notice::Reloading(None),
             _ => Notice::Status("thinking".to_owned()),
         };
         match self.world.say(agent, &notice) {
@@ -72,7 +72,7 @@ impl Simulation {
     }
 
     fn any_excess(&mut self) -> Using {
-        match self.random.u8(..4) {
+        match self.random.u8(..5) {
             0 => Using::Leaks(self.random.u64(2..8) << 20),
             1 => Using::Leaks(self.random.u64(30..90) << 20),
             // It comes back well below where anything is projected: never a reason.

@@ -29,7 +29,7 @@ use osmoda_core::{
     name::AgentName,
     time::{Clock, Mono},
 };
-use osmoda_runtime::{Runtime, native::Datagram};
+use osmoda_runtime::{Runtime, clock::of_monotonic, native::Datagram};
 
 use self::{
     protocol::{MESSAGE_MAX, Malformed, Message, parse},
@@ -234,14 +234,22 @@ impl<R: Runtime> Notify<R> {
         let text = desk.buffer.get(..datagram.length).unwrap_or_default();
         let sender = datagram.sender.as_ref().ok_or(Ignored::Anonymous)?;
         let (agent, invocation) = self.runtime.owner(sender).ok_or(Ignored::Stranger)?;
-        let (notices, main_pid) = match parse(text)? {
-            Message::Says { notices, main_pid } => (notices, main_pid),
+        let (mut notices, main_pid, monotonic_us) = match parse(text)? {
+            Message::Says {
+                notices,
+                main_pid,
+                monotonic_us,
+            } => (notices, main_pid, monotonic_us),
             // Everything before it was folded in; its descriptor is closed with the datagram.
             Message::Barrier if datagram.descriptors.len() == 1 => return Ok(()),
             Message::Barrier => return Err(Ignored::Barrier),
         };
         let now = self.clock.mono();
-        for notice in &notices {
+        for notice in &mut notices {
+            if let (Notice::Reloading(since), Some(us)) = (&mut *notice, monotonic_us) {
+                *since = Some(of_monotonic(us));
+            }
+            let notice = &*notice;
             let wake = self
                 .board
                 .hear(&agent, invocation, |heartbeat| heartbeat.hear(notice, now));

@@ -29,6 +29,8 @@ pub enum Message {
         notices: Vec<Notice>,
         /// `MAINPID=`: the process that is the agent from now on.
         main_pid: Option<u32>,
+        /// `MONOTONIC_USEC=`: when a reload began, in microseconds of CLOCK_MONOTONIC.
+        monotonic_us: Option<u64>,
     },
 }
 
@@ -74,7 +76,7 @@ pub fn parse(bytes: &[u8]) -> Result<Message, Malformed> {
     let state = |line: &&str| match *line {
         "READY=1" => Some(Notice::Ready),
         "STOPPING=1" => Some(Notice::Stopping),
-        "RELOADING=1" => Some(Notice::Reloading),
+        "RELOADING=1" => Some(Notice::Reloading(None)),
         _ => None,
     };
     let notices = [
@@ -92,6 +94,7 @@ pub fn parse(bytes: &[u8]) -> Result<Message, Malformed> {
     Ok(Message::Says {
         notices: notices.into_iter().flatten().collect(),
         main_pid: first("MAINPID").and_then(number).filter(|pid| *pid > 0),
+        monotonic_us: first("MONOTONIC_USEC").and_then(number),
     })
 }
 
@@ -140,7 +143,9 @@ mod tests {
     #[track_caller]
     fn says(bytes: impl AsRef<[u8]>, expected: &[Notice]) {
         match parse(bytes.as_ref()) {
-            Ok(Message::Says { notices, main_pid }) => {
+            Ok(Message::Says {
+                notices, main_pid, ..
+            }) => {
                 assert_eq!((notices.as_slice(), main_pid), (expected, None));
             }
             other => panic!("{other:?}"),
@@ -155,7 +160,7 @@ mod tests {
     fn each_assignment_is_understood() {
         says("READY=1", &[Notice::Ready]);
         says("STOPPING=1", &[Notice::Stopping]);
-        says("RELOADING=1\nMONOTONIC_USEC=77", &[Notice::Reloading]);
+        says("RELOADING=1\nMONOTONIC_USEC=77", &[Notice::Reloading(None)]);
         says("WATCHDOG=1", &[Notice::Beat]);
         says("WATCHDOG=trigger", &[Notice::Trigger]);
         says("WATCHDOG_USEC=20000000", &[Notice::Timeout(us(20_000_000))]);
@@ -219,10 +224,27 @@ mod tests {
 
     #[test]
     fn the_main_process_is_named_by_its_number() {
-        let Ok(Message::Says { notices, main_pid }) = parse(b"READY=1\nMAINPID=4711\n") else {
+        let Ok(Message::Says {
+            notices, main_pid, ..
+        }) = parse(b"READY=1\nMAINPID=4711\n")
+        else {
             panic!("refused");
         };
         assert_eq!((&notices[..], main_pid), (&[Notice::Ready][..], Some(4711)));
+    }
+
+    #[test]
+    fn when_a_reload_began_is_told_beside_it() {
+        let told = |text: &str| match parse(text.as_bytes()) {
+            Ok(Message::Says { monotonic_us, .. }) => monotonic_us,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(told("RELOADING=1\nMONOTONIC_USEC=77"), Some(77));
+        assert_eq!(told("RELOADING=1"), None);
+        for nonsense in ["", "-1", "1s", "99999999999999999999"] {
+            let text = format!("RELOADING=1\nMONOTONIC_USEC={nonsense}");
+            assert_eq!(told(&text), None, "{text}");
+        }
     }
 
     #[test]
@@ -280,6 +302,7 @@ mod tests {
             "WATCHDOG_USEC",
             "EXTEND_TIMEOUT_USEC",
             "MAINPID",
+            "MONOTONIC_USEC",
             "BARRIER",
             "FDSTORE",
             "",
@@ -302,7 +325,7 @@ mod tests {
 
         #[test]
         fn no_lines_make_more_than_one_notice_of_a_kind(lines in prop::collection::vec(line(), 0..40)) {
-            if let Ok(Message::Says { notices, main_pid }) = parse(&lines.join(&b'\n')) {
+            if let Ok(Message::Says { notices, main_pid, .. }) = parse(&lines.join(&b'\n')) {
                 prop_assert!(notices.len() <= 6);
                 prop_assert_ne!(main_pid, Some(0));
                 let kinds: std::collections::HashSet<_> =
