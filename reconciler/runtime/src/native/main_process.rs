@@ -64,7 +64,6 @@ pub(crate) fn held_soon(gate: &tokio::sync::Mutex<()>) -> Option<tokio::sync::Mu
 pub(super) fn register(shared: &Arc<Shared>, instance: Instance, process: Process) -> Instance {
     let (agent, invocation) = (instance.agent.clone(), instance.invocation);
     let mut latest = Latest::running(instance, process);
-    shared.cgroup_ids.learn(&agent, &latest.tree);
     let mut formers = Vec::new();
     let mut named = 0;
     while let Err(pid) = shared.table.put_started(&agent, &latest) {

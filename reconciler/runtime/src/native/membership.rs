@@ -9,7 +9,7 @@
 
 use std::{
     collections::BTreeMap,
-    fs,
+    fs, io,
     os::{
         fd::{AsFd as _, OwnedFd},
         unix::fs::MetadataExt as _,
@@ -45,14 +45,25 @@ impl CgroupIds {
         self.agents.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Remembers where an instance lives. The kernel never gives such a number twice.
-    pub fn learn(&self, agent: &AgentName, tree: &Tree) {
+    /// Remembers the cgroup in which an agent is about to live. The kernel never gives such a
+    /// number twice.
+    pub fn learn(&self, agent: &AgentName, directory: &OwnedFd) -> io::Result<()> {
+        self.set(agent, rustix::fs::fstat(directory)?.st_ino);
+        Ok(())
+    }
+
+    /// Remembers where an instance lives that runs already.
+    pub fn learn_running(&self, agent: &AgentName, tree: &Tree) {
         let Tree::Cgroup(cgroup) = tree else { return };
-        let Ok(directory) = fs::metadata(cgroup.path()) else {
-            return; // its processes are then known by /proc
-        };
-        self.forget(agent);
-        self.agents().insert(directory.ino(), agent.clone());
+        if let Ok(directory) = fs::metadata(cgroup.path()) {
+            self.set(agent, directory.ino()); // else its processes are known by /proc
+        }
+    }
+
+    fn set(&self, agent: &AgentName, id: u64) {
+        let mut agents = self.agents();
+        agents.retain(|_, other| other != agent);
+        agents.insert(id, agent.clone());
     }
 
     pub fn forget(&self, agent: &AgentName) {
