@@ -27,6 +27,9 @@ pub struct Memory {
     pub acted: Option<Digest>,
     /// File that the desired manifest was read from.
     pub file: Option<String>,
+    /// It was taken out of the specs: a daemon that has not read them yet leaves it alone.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub withdrawn: bool,
     /// The generation that osmoda itself made active last, or accepted from a person.
     pub active: Option<Generation>,
     /// The latest instance that was meant to be started.
@@ -73,6 +76,11 @@ pub struct Memory {
 }
 
 pub use crate::status::ConditionStatus;
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn is_false(flag: &bool) -> bool {
+    !flag
+}
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
 fn is_zero(number: &u32) -> bool {
@@ -198,8 +206,17 @@ pub enum StartFailureKind {
     Invalid,
     /// What the generation needs is missing or damaged.
     Bundle,
-    /// The host could not do it now.
+    /// The host could not do it.
     System,
+    /// The host is out of something that it needs: processes, descriptors, memory, disk.
+    Exhausted,
+}
+
+impl StartFailureKind {
+    /// Whether it may be otherwise in a moment without anybody's doing.
+    pub fn passes(self) -> bool {
+        matches!(self, Self::System | Self::Exhausted)
+    }
 }
 
 impl Memory {

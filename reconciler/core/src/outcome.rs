@@ -11,10 +11,10 @@ use crate::{
         ActionFailed, ActionSucceeded, Event, GenerationActivated, RollbackFailed,
         RollbackSucceeded,
     },
-    memory::{Incident, LastExit, Memory, StartFailure},
+    memory::{Incident, LastExit, Memory, StartFailure, StartFailureKind},
     observed::{Exit, Generation, InvocationId},
     plan::{Action, Record, micros, millis},
-    restart::RestartMemory,
+    restart::{self, RestartMemory},
     time::{Mono, Wall},
 };
 
@@ -262,6 +262,10 @@ impl Settling<'_> {
         self.memory.never_ran();
         self.memory.last_start_error = Some(failure.clone());
         let draw = self.done.fresh.draw();
+        if failure.kind == StartFailureKind::Exhausted {
+            self.refused_by_host(invocation, rules, failure, draw);
+            return;
+        }
         let decision = self
             .memory
             .restart
@@ -274,6 +278,28 @@ impl Settling<'_> {
         });
         self.record_failed(failure.message.clone(), Some(millis(decision.delay)));
         self.memory.escalation_due |= decision.escalate;
+    }
+
+    /// Neither the agent nor its generation is to blame, and neither pays for it.
+    fn refused_by_host(
+        &mut self,
+        invocation: InvocationId,
+        rules: &crate::spec::Restart,
+        failure: &StartFailure,
+        draw: u16,
+    ) {
+        let now = self.done.now;
+        let refusals = self.memory.failed_actions.saturating_add(1);
+        let wait = restart::refused(rules, refusals, draw);
+        self.memory.failed_actions = refusals;
+        self.memory.next_start_at = Some(now.after(wait));
+        self.hold_until = Some(now.after(wait));
+        self.memory.incident.get_or_insert_with(|| Incident {
+            id: invocation.to_string(),
+            failed_at: now,
+            detected_at: now,
+        });
+        self.record_failed(failure.message.clone(), Some(millis(wait)));
     }
 
     /// An end that was asked for is no failure; if a fault was the reason, the next start keeps

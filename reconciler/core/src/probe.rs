@@ -52,12 +52,15 @@ pub enum Answer {
     Warning(String),
     /// It is not, or could not be asked; why, for people.
     Failure(String),
+    /// Nobody could ask, for want of something that the host is out of. That says nothing about
+    /// it: neither a success nor a failure.
+    Unasked(String),
 }
 
 impl Answer {
     /// Whether it is well.
     pub fn is_success(&self) -> bool {
-        !matches!(self, Self::Failure(_))
+        matches!(self, Self::Success | Self::Warning(_))
     }
 }
 
@@ -125,9 +128,12 @@ impl ProbeState {
         let success = answer.is_success();
         match answer {
             Answer::Success => self.message.clear(),
-            Answer::Warning(said) | Answer::Failure(said) => {
+            Answer::Warning(said) | Answer::Failure(said) | Answer::Unasked(said) => {
                 self.message = cut(said, ANSWER_MAX).to_owned();
             }
+        }
+        if matches!(answer, Answer::Unasked(_)) {
+            return false;
         }
         if self.last == Some(success) {
             self.run = self.run.saturating_add(1);
@@ -251,6 +257,25 @@ mod tests {
         assert_eq!((state.verdict, &*state.message), (S, "elsewhere"));
         state.fold(&rules, &Answer::Success, Mono(2));
         assert_eq!(state.message, "");
+    }
+
+    #[test]
+    fn what_nobody_could_ask_changes_nothing_and_is_heard() {
+        let rules = rules(2, 2);
+        let mut state = ProbeState::new(ProbeKind::Readiness, Mono(0));
+        let mut said = Vec::new();
+        for answer in ["+", "?", "+", "-", "?", "?", "?", "-"] {
+            let answer = match answer {
+                "+" => Answer::Success,
+                "-" => Answer::Failure("no".into()),
+                _ => Answer::Unasked("too many open files".into()),
+            };
+            state.fold(&rules, &answer, Mono(1));
+            said.push((state.verdict, state.run, state.message.clone()));
+        }
+        let verdicts: Vec<_> = said.iter().map(|(verdict, ..)| *verdict).collect();
+        assert_eq!(verdicts, [F, F, S, S, S, S, S, F]);
+        assert_eq!(said[6], (S, 1, "too many open files".to_owned()));
     }
 
     #[test]

@@ -71,9 +71,20 @@ impl RestartMemory {
             0 => return Duration::ZERO,
             n => grown(rules, n - 1).min(max),
         };
-        let share = u32::from(draw.min(1000)) * rules.backoff.jitter_milli / 1000;
-        wait.saturating_add(wait.saturating_mul(share) / 1000)
+        with_jitter(rules, wait, draw)
     }
+}
+
+/// Time to wait after so many starts in a row, from one, for which the host lacked something. No
+/// budget is spent: that is no fault of the agent.
+pub fn refused(rules: &Restart, refusals: u32, draw: u16) -> Duration {
+    let wait = grown(rules, refusals.saturating_sub(1)).min(rules.backoff.max.get());
+    with_jitter(rules, wait, draw)
+}
+
+fn with_jitter(rules: &Restart, wait: Duration, draw: u16) -> Duration {
+    let share = u32::from(draw.min(1000)) * rules.backoff.jitter_milli / 1000;
+    wait.saturating_add(wait.saturating_mul(share) / 1000)
 }
 
 /// `initial x factor^exponent`, saturating.
@@ -138,6 +149,14 @@ mod tests {
         assert_eq!(escalations, [false, false, true, false, false]);
         assert_eq!(said[4].delay, rules.backoff.max.get());
         assert!(memory.recent.len() <= 3, "what is remembered is bounded");
+    }
+
+    #[test]
+    fn what_the_host_has_no_room_for_is_tried_ever_slower_up_to_max() {
+        let mut rules = Restart::default();
+        rules.backoff.max = Period::millis(300);
+        let wait = |refusals| refused(&rules, refusals, 0).as_millis();
+        assert_eq!([1, 2, 3, 4, u32::MAX].map(wait), [100, 200, 300, 300, 300]);
     }
 
     #[test]

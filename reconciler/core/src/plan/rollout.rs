@@ -4,7 +4,7 @@ use super::{Action, Active, Desired, Step, decide::Drafting, millis};
 use crate::{
     event::{EscalationExhausted, Event, GenerationBad, GenerationGood},
     health::can_be_verified,
-    memory::Finished,
+    memory::{Finished, StartFailureKind},
     observed::Generation,
     probe::ProbeState,
     rollout::{BadReason, GoingBack, NoWayBack, Progress, Seen, Verdict},
@@ -84,7 +84,8 @@ impl Drafting<'_, '_> {
     }
 
     /// Whether time runs against the generation: not while the agent is paused, was stopped by
-    /// somebody, waits for a dependency, or has asked for more time (EXTEND_TIMEOUT_USEC).
+    /// somebody, waits for a dependency, has asked for more time (EXTEND_TIMEOUT_USEC), or lacks
+    /// what the host is out of.
     fn time_counts(&mut self) -> bool {
         let vitals = self.view.observed.vitals.as_ref();
         let extended = vitals.and_then(|vitals| vitals.heartbeat.extended_until);
@@ -95,7 +96,9 @@ impl Drafting<'_, '_> {
         }
         let stopped = self.memory.finished == Some(Finished::Stopped);
         let held = stopped || self.view.paused().is_some() || !self.view.unmet.is_empty();
-        !held && extended.is_none()
+        let failed = self.memory.last_start_error.as_ref();
+        let lacks = failed.is_some_and(|failure| failure.kind == StartFailureKind::Exhausted);
+        !held && !lacks && extended.is_none()
     }
 
     fn seen(&self, spec: &AgentSpec, active: &Generation) -> Seen {

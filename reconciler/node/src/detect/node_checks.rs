@@ -19,6 +19,7 @@ use osmoda_core::{
 use tokio::{process::Command, task::AbortHandle, time::timeout};
 
 use super::ask;
+use crate::error::host_lacks;
 
 /// Every health check of the Node, and what it said last.
 pub struct NodeChecks {
@@ -126,6 +127,9 @@ async fn exec(command: &[String], limit: Duration) -> Answer {
     match timeout(limit, child.status()).await {
         Ok(Ok(status)) if status.success() => Answer::Success,
         Ok(Ok(status)) => Answer::Failure(format!("{program}: {status}")),
+        Ok(Err(error)) if host_lacks(&error) => {
+            Answer::Unasked(format!("{program} cannot be run: {error}"))
+        }
         Ok(Err(error)) => Answer::Failure(format!("{program} cannot be run: {error}")),
         Err(_) => Answer::Failure(format!("{program}: no answer within {limit:?}")),
     }

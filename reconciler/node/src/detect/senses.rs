@@ -42,6 +42,7 @@ impl<R: Runtime> Senses for RealSenses<R> {
                 Answer::Success => Answer::Success,
                 Answer::Warning(said) => Answer::Warning(scrubber.scrub(&said).into_owned()),
                 Answer::Failure(said) => Answer::Failure(scrubber.scrub(&said).into_owned()),
+                Answer::Unasked(said) => Answer::Unasked(scrubber.scrub(&said).into_owned()),
             }
         })
     }

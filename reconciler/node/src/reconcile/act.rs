@@ -19,7 +19,7 @@ use tokio::{
 };
 
 use super::{Reconciler, Recorded, agent::InFlight, journal::Journal};
-use crate::error::chain;
+use crate::error::{chain, host_lacks};
 
 /// Most starts at once: a host where everything fails still answers its callers. Waiting
 /// starts are served in the order of their asking.
@@ -42,7 +42,7 @@ pub(super) struct Begun<S> {
 }
 
 /// Whether the generation may be started, or why not: found out beside whatever else is done.
-type Check = oneshot::Receiver<Result<(), String>>;
+type Check = oneshot::Receiver<Result<(), StartFailure>>;
 
 impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
     /// Has a start prepared, which changes nothing, while the record of its intent is on its way
@@ -74,7 +74,7 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
         let look = move || {
             let checked = profiles.check(&generation);
             // Nobody waits any longer: nothing is started.
-            let _ = told.send(checked.map_err(|error| chain(&error)));
+            let _ = told.send(checked.map_err(|error| not_usable(&error)));
         };
         match self.offload {
             Offload::Thread if self.profiles.may_build() => {
@@ -148,15 +148,15 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
                             let launched = begun.start.launch().await;
                             started(launched, begun.permit, &permits, say).await
                         }
-                        Err(why) => not_usable(why),
+                        Err(why) => Outcome::NotStarted(why),
                     };
                 }
-                Some(Word::Refused(why)) => return not_usable(why),
+                Some(Word::Refused(why)) => return Outcome::NotStarted(why),
                 None => {}
             }
             if let (Some(request), Some(check)) = (request, check) {
                 if let Err(why) = verdict(check).await {
-                    return not_usable(why);
+                    return Outcome::NotStarted(why);
                 }
                 return match Arc::clone(&permits).acquire_owned().await {
                     Ok(permit) => {
@@ -242,20 +242,29 @@ enum Word<S, L> {
     /// Its generation is still being looked at.
     Waits(Begun<S>),
     /// Its generation is not to be started.
-    Refused(String),
+    Refused(StartFailure),
 }
 
 /// What a check came to.
-async fn verdict(check: Check) -> Result<(), String> {
+async fn verdict(check: Check) -> Result<(), StartFailure> {
     let checked = check.await;
-    checked.unwrap_or_else(|_| Err("osmoda itself failed: the check came to no end".to_owned()))
+    checked.unwrap_or_else(|_| {
+        Err(StartFailure {
+            kind: StartFailureKind::System,
+            message: "osmoda itself failed: the check came to no end".to_owned(),
+        })
+    })
 }
 
-fn not_usable(message: String) -> Outcome {
-    Outcome::NotStarted(StartFailure {
-        kind: StartFailureKind::Bundle,
-        message,
-    })
+fn not_usable(error: &ProfileError) -> StartFailure {
+    let kind = match host_lacks(error) {
+        true => StartFailureKind::Exhausted,
+        false => StartFailureKind::Bundle,
+    };
+    StartFailure {
+        kind,
+        message: chain(error),
+    }
 }
 
 /// What the runtime is asked for, if the action is a start.
@@ -387,6 +396,7 @@ fn outcome(result: Result<Instance, StartError>) -> Outcome {
         StartError::AlreadyRunning { .. } => return Outcome::AlreadyRunning(chain(&error)),
         StartError::Credential { .. } => StartFailureKind::Credential,
         StartError::Invalid { .. } => StartFailureKind::Invalid,
+        StartError::System { .. } if host_lacks(&error) => StartFailureKind::Exhausted,
         StartError::System { .. } => StartFailureKind::System,
     };
     Outcome::NotStarted(StartFailure {

@@ -639,3 +639,42 @@ fn a_start_that_fails_is_tried_again_with_the_same_backoff() {
     }
     assert_eq!(waits, [0, 100, 200]);
 }
+
+#[test]
+fn a_start_for_which_the_host_lacks_something_spends_no_budget_and_is_tried_ever_slower() {
+    let case = Case::deployed(default);
+    let first = case.plan();
+    let failure = crate::memory::StartFailure {
+        kind: crate::memory::StartFailureKind::Exhausted,
+        message: "cannot clone: Too many open files".into(),
+    };
+    let outcome = Outcome::NotStarted(failure);
+    let mut memory = first.memory;
+    let mut waits = Vec::new();
+    for _ in 0..20 {
+        let done = Done {
+            action: &first.step.as_ref().unwrap().action,
+            outcome: &outcome,
+            since: NOW,
+            fresh: id(0),
+            now: NOW,
+            wall: Wall(0),
+        };
+        let settled = settle(&memory, &done);
+        assert_eq!(settled.hold_until, settled.memory.next_start_at);
+        memory = settled.memory;
+        waits.push(memory.next_start_at.unwrap().since(NOW).as_secs());
+    }
+    assert_eq!(waits[..6], [0, 0, 0, 0, 1, 3]);
+    assert_eq!(waits[19], 300, "backoff.max");
+    assert!(!memory.escalation_due);
+    assert_eq!(memory.restart, crate::restart::RestartMemory::default());
+    let mut later = case;
+    later.memory = memory;
+    later.now = NOW.after(Duration::from_secs(24 * 3600));
+    let plan = later.plan();
+    let bad = |record: &Record| matches!(record.event, Event::GenerationBad(_));
+    assert!(!plan.records.iter().any(bad), "no deadline runs meanwhile");
+    let start = plan.step.map(|step| step.action.kind());
+    assert_eq!(start, Some(crate::event::ActionKind::Start));
+}

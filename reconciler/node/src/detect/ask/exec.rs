@@ -5,7 +5,8 @@ use std::sync::Arc;
 use osmoda_core::probe::Answer;
 use osmoda_runtime::{ProbeEnd, ProbeRequest, Runtime};
 
-use crate::{detect::Question, error::chain};
+use super::not_asked;
+use crate::detect::Question;
 
 pub(super) async fn ask<R: Runtime>(
     runtime: &R,
@@ -20,7 +21,7 @@ pub(super) async fn ask<R: Runtime>(
     };
     match runtime.probe(request).await {
         Ok(end) => judge(question, &end),
-        Err(error) => Answer::Failure(chain(&error)),
+        Err(error) => not_asked(&error),
     }
 }
 

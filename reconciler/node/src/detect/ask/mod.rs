@@ -3,7 +3,8 @@
 //! the runtime.
 //!
 //! Invariants: every answer comes within the probe's timeout, but for the end of a command that
-//! had to be killed; what is read of an answer is bounded; what cannot be asked is a failure.
+//! had to be killed; what is read of an answer is bounded; what cannot be asked is a failure, unless the host
+//! is out of what asking needs: then nothing is known.
 //!
 //! Where to start: [`ask`].
 
@@ -24,7 +25,7 @@ use tokio::time::timeout;
 
 use self::wire::Target;
 use super::Question;
-use crate::error::chain;
+use crate::error::{chain, host_lacks};
 
 /// Why there is no good answer.
 #[derive(Debug, thiserror::Error)]
@@ -90,8 +91,17 @@ async fn in_time(
     asking: impl Future<Output = Result<Answer, AskError>>,
 ) -> Answer {
     match timeout(limit, asking).await {
-        Ok(answer) => answer.unwrap_or_else(|error| Answer::Failure(chain(&error))),
+        Ok(answer) => answer.unwrap_or_else(|error| not_asked(&error)),
         Err(_) => Answer::Failure(format!("no answer within {limit:?}")),
+    }
+}
+
+/// What cannot be asked has failed, unless it is the host that lacks what asking needs.
+pub(super) fn not_asked(error: &(dyn std::error::Error + 'static)) -> Answer {
+    let why = chain(error);
+    match host_lacks(error) {
+        true => Answer::Unasked(why),
+        false => Answer::Failure(why),
     }
 }
 
