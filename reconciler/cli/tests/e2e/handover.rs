@@ -20,6 +20,11 @@ fn speaking(actions: &str, timeout: &str) -> Agent {
     Agent::test("a", actions).with("heartbeat", json!({"source": "Notify", "timeout": timeout}))
 }
 
+fn send(pid: u32, signal: Signal) {
+    let pid = Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
+    kill_process(pid, signal).unwrap();
+}
+
 /// What the agent, which counts, was heard to say last.
 fn counted(scene: &Scene) -> Option<u64> {
     scene.look("a")?["message"].as_str()?.parse().ok()
@@ -61,6 +66,22 @@ fn who_connected_once_is_heard_by_each_daemon_that_is_executed_in_place() {
     let ignored = &scene.json("status")["node"]["ignoredNotifications"];
     assert_eq!(*ignored, json!({}));
     daemon.stops();
+}
+
+#[test]
+fn who_connected_once_is_heard_by_the_daemon_that_follows_one_that_was_killed() {
+    let scene = Scene::with(&[speaking("count --every 50", "1h")]);
+    let daemon = scene.daemon();
+    let pid = scene.pid("a");
+    goes_on(&scene);
+    // A message that nobody takes would show it that there is nobody.
+    send(pid, Signal::STOP);
+    daemon.kill();
+    let next = scene.daemon();
+    send(pid, Signal::CONT);
+    goes_on(&scene);
+    assert_eq!(scene.pid("a"), pid);
+    next.stops();
 }
 
 /// A service manager's notify socket, and what it was given to store.

@@ -34,6 +34,7 @@ mod output;
 pub(crate) mod probe;
 pub(crate) mod process;
 pub(crate) mod procfs;
+mod reconnect;
 pub(crate) mod shared;
 mod start;
 pub mod survey;

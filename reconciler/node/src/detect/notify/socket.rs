@@ -6,7 +6,8 @@
 //!
 //! A sender that connected once is connected to this socket and to no other that is bound to the
 //! same name later. So the socket itself is handed on from daemon to daemon where that can be
-//! ([`NotifySocket::adopt`]), and its file stays ([`NotifySocket::keep`]).
+//! ([`NotifySocket::adopt`]), and its file stays ([`NotifySocket::keep`]); where it cannot, the
+//! runtime connects such senders anew, as far as they can be told.
 
 use std::{
     fs, io,
@@ -37,6 +38,8 @@ pub struct NotifySocket {
     kept: AtomicBool,
     /// Device and inode, so that a successor's file is left alone.
     identity: (u64, u64),
+    /// It is not the one that an earlier daemon listened on.
+    anew: bool,
 }
 
 impl NotifySocket {
@@ -61,6 +64,7 @@ impl NotifySocket {
             path: path.to_owned(),
             kept: AtomicBool::new(false),
             identity: (made.dev(), made.ino()),
+            anew: true,
         })
     }
 
@@ -88,7 +92,14 @@ impl NotifySocket {
             path: path.to_owned(),
             kept: AtomicBool::new(false),
             identity: (found.dev(), found.ino()),
+            anew: false,
         })
+    }
+
+    /// The name under which it was bound, if it was bound anew: who had connected to the one before
+    /// it is not heard.
+    pub fn bound_anew_as(&self) -> Option<PathBuf> {
+        self.anew.then(|| draft(&self.path))
     }
 
     /// A copy of the socket for the next daemon. From now on its file stays when this one goes.
