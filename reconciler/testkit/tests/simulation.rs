@@ -137,6 +137,58 @@ fn a_threshold_that_is_never_reached_is_caught() {
 }
 
 #[test]
+fn a_start_that_is_waited_for_too_long_is_caught() {
+    caught(Sabotage::JudgesStartLate, &["after its time"]);
+}
+
+#[test]
+fn a_start_that_is_not_waited_for_long_enough_is_caught() {
+    caught(Sabotage::JudgesStartEarly, &["before its time"]);
+}
+
+#[test]
+fn memory_beyond_its_threshold_is_caught() {
+    caught(Sabotage::JudgesMemoryLate, &["before that was found"]);
+}
+
+#[test]
+fn memory_that_is_judged_below_its_threshold_is_caught() {
+    let said = ["was found at", "it does not leak"];
+    caught(Sabotage::JudgesMemoryEarly, &said);
+}
+
+#[test]
+fn a_runaway_that_lasts_longer_than_its_window_is_caught() {
+    caught(Sabotage::JudgesCpuLate, &["after its time"]);
+}
+
+#[test]
+fn a_runaway_that_is_called_before_its_window_is_over_is_caught() {
+    caught(Sabotage::JudgesCpuEarly, &["before its time"]);
+}
+
+#[test]
+fn a_restart_that_does_not_wait_is_caught() {
+    caught(Sabotage::RestartsAtOnce, &["which is not within"]);
+}
+
+#[test]
+fn a_budget_that_is_never_spent_is_caught() {
+    caught(Sabotage::SpendsNoBudget, &["which is not within"]);
+}
+
+#[test]
+fn a_budget_that_is_spent_at_once_is_caught() {
+    caught(Sabotage::SpendsBudgetAtOnce, &["which is not within"]);
+}
+
+#[test]
+fn dependencies_that_are_stopped_before_their_dependents_are_caught() {
+    let said = ["which depends on it, still runs"];
+    caught(Sabotage::ForgetsDependenciesAtTheEnd, &said);
+}
+
+#[test]
 fn dependencies_that_nobody_waits_for_are_caught() {
     let said = ["which it depends on"];
     caught(Sabotage::IgnoresDependencies, &said);

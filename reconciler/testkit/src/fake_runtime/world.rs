@@ -234,6 +234,11 @@ impl World {
         self.with(agent, |agent| agent.stops)
     }
 
+    /// The most living instances that an agent ever had at once.
+    pub fn most_alive(&self, agent: &AgentName) -> usize {
+        self.with(agent, |agent| agent.most_alive)
+    }
+
     /// Panics if any agent ever had more than one living instance.
     pub fn assert_single_instances(&self) {
         for (name, agent) in &self.inner().agents {

@@ -9,12 +9,14 @@ use std::time::Duration;
 
 use osmoda_core::{name::AgentName, spec::Rollback, status::Phase};
 
-use super::{Simulation, blueprint::Quality};
+use super::{Simulation, blueprint::Quality, sabotage::Sabotage};
 use crate::fake_runtime::conduct::{Conduct, Lasts};
 
 /// Simulated time in which the world must come to rest, both times: the longest hang that is
 /// ordered, a resync, a spent budget, and the slowest probes of a chain of agents, with room.
 const REST_WITHIN: Duration = Duration::from_secs(300);
+/// Longest stop of a chain of agents, with room.
+const ENDED_WITHIN: Duration = Duration::from_secs(120);
 /// How long nothing may be written afterwards.
 const QUIET: Duration = Duration::from_secs(30);
 
@@ -38,7 +40,7 @@ impl Simulation {
         let size = self.disk.head().size;
         tokio::time::sleep(QUIET).await;
         match self.disk.head().size - size {
-            0 => Ok(()),
+            0 => self.shut_down().await,
             news => {
                 let said = self
                     .disk
@@ -51,6 +53,29 @@ impl Simulation {
                     said.join("\n")
                 ))
             }
+        }
+    }
+
+    /// At last the daemon is told to end, and takes its agents along in the order of their
+    /// dependencies.
+    async fn shut_down(&mut self) -> Result<(), String> {
+        self.history.push("      the daemon is told to end".into());
+        if self.sabotage == Sabotage::ForgetsDependenciesAtTheEnd {
+            self.sabotage = Sabotage::IgnoresDependencies;
+            self.tell_specs().await?;
+            tokio::time::sleep(REST_WITHIN).await;
+        }
+        let daemon = self.daemon.take().ok_or("there is no daemon")?;
+        let told = daemon.handle.shutdown("SIGTERM".into(), false).await;
+        told.map_err(|gone| gone.to_string())?;
+        let ended = tokio::time::timeout(ENDED_WITHIN, daemon.task).await;
+        let ended = ended.map_err(|_| format!("the daemon has not ended in {ENDED_WITHIN:?}"))?;
+        ended.map_err(|failed| failed.to_string())?;
+        self.check()?;
+        let left = self.world.running();
+        match left.is_empty() {
+            true => Ok(()),
+            false => Err(format!("the daemon has ended and left {left:?}")),
         }
     }
 

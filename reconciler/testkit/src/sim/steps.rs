@@ -8,6 +8,9 @@ use osmoda_runtime::{StartError, StopError};
 use super::Simulation;
 use crate::fake_runtime::fault::{EventFault, StartFault, StopFault};
 
+/// What the host cannot do in a start that it refuses.
+pub const HOST_REFUSES: &str = "fork";
+
 impl Simulation {
     pub(super) async fn one_step(&mut self) -> Result<(), String> {
         let agent = self.names[self.random.usize(..self.names.len())].clone();
@@ -89,11 +92,11 @@ impl Simulation {
     }
 
     fn order_start_fault(&mut self, agent: &AgentName) -> String {
-        let refused = || io::Error::from(io::ErrorKind::OutOfMemory);
+        let refused = || io::Error::from(rustix::io::Errno::NOMEM);
         let time = Duration::from_millis(self.random.u64(..5000));
         let fault = match self.random.u8(..4) {
             0 => StartFault::Fail(StartError::System {
-                what: "fork".into(),
+                what: HOST_REFUSES.into(),
                 source: refused(),
             }),
             1 => StartFault::Fail(StartError::Invalid {

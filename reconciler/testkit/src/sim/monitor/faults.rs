@@ -3,7 +3,12 @@
 
 use std::time::Duration;
 
-use osmoda_core::{name::AgentName, spec::HeartbeatSource, time::Mono};
+use osmoda_core::{
+    name::AgentName,
+    resources::{PROJECT_ABOVE, SAMPLE_EVERY},
+    spec::{AgentSpec, HeartbeatSource},
+    time::Mono,
+};
 
 use super::{Checked, Inner, Said};
 use crate::fake_runtime::{
@@ -58,13 +63,103 @@ impl Inner {
                 Ok(())
             }
             "StartTimeout" if pulse(said, &truth).ready_at.is_some() => wrong("it said READY=1"),
+            "StartTimeout" => self.check_start(agent, said, &truth, &honest.spec),
             "StopTimeout" if truth.pulse.stopping_at.is_none() => wrong("it never said STOPPING=1"),
             "MemoryHigh" | "MemoryRising" if !matches!(truth.using, Using::Leaks(_)) => {
                 wrong("it does not leak")
             }
+            "MemoryHigh" | "MemoryRising" => self.check_memory(agent, said, &honest.spec),
             "CpuRunaway" if truth.using != Using::RunsAway => wrong("it does not run away"),
+            "CpuRunaway" => self.check_cpu(agent, said, &truth, &honest.spec),
             _ => Ok(()),
         }
+    }
+
+    fn check_start(
+        &self,
+        agent: &AgentName,
+        said: &Said<'_>,
+        truth: &Truth,
+        spec: &AgentSpec,
+    ) -> Checked {
+        let limit = spec.rollout.progress_deadline.get();
+        let extended = pulse(said, truth).extended_until.unwrap_or(Mono(0));
+        let deadline = truth.started_at.after(limit).max(extended);
+        let excused = !truth.spec.depends_on.is_empty();
+        let begun = truth.started_at.max(self.last_disturbed(agent));
+        let bound = begun.after(limit).after(DISTURBANCE).max(extended);
+        self.check_time(agent, said, deadline, Some(bound).filter(|_| !excused))
+    }
+
+    /// Found when it was due, and not later than the bound allows, if there is one.
+    fn check_time(
+        &self,
+        agent: &AgentName,
+        said: &Said<'_>,
+        due: Mono,
+        bound: Option<Mono>,
+    ) -> Checked {
+        let reason = said.reason();
+        let found = |when: String| Err(format!("{agent}: {reason} was found {when}"));
+        if said.at < due {
+            return found(format!("{:?} before its time", due.since(said.at)));
+        }
+        match bound {
+            Some(bound) if said.at > bound.after(SLACK) => {
+                found(format!("{:?} after its time", said.at.since(due)))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn check_memory(&self, agent: &AgentName, said: &Said<'_>, spec: &AgentSpec) -> Checked {
+        let Some(high) = spec.resources.memory_high.map(|size| size.0) else {
+            return Err(format!("{agent}: memory was judged without a threshold"));
+        };
+        let samples = said.body["facts"]["memory"]["trajectory"].as_array();
+        let mut youngest = samples.into_iter().flatten().rev().map(|sample| {
+            let (at, bytes) = (sample["monoUs"].as_u64(), sample["memoryBytes"].as_u64());
+            (Mono(at.unwrap_or_default()), bytes.unwrap_or_default())
+        });
+        let reached = youngest.next().map_or(0, |(_, bytes)| bytes);
+        let needed = match said.reason() {
+            "MemoryHigh" => high,
+            _ => high / 100 * PROJECT_ABOVE,
+        };
+        if reached < needed {
+            let reason = said.reason();
+            return Err(format!(
+                "{agent}: {reason} was found at {reached} of {needed} bytes"
+            ));
+        }
+        let excused_until = self.last_disturbed(agent).after(DISTURBANCE);
+        match youngest.next() {
+            Some((at, before)) if before >= high && at > excused_until => Err(format!(
+                "{agent}: memory was at {before} of {high} bytes before that was found"
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    fn check_cpu(
+        &self,
+        agent: &AgentName,
+        said: &Said<'_>,
+        truth: &Truth,
+        spec: &AgentSpec,
+    ) -> Checked {
+        let Some(rules) = spec.resources.cpu_runaway else {
+            return Err(format!("{agent}: CPU use was judged without a threshold"));
+        };
+        let window = rules.window.get();
+        let due = truth.behaves_since.after(window);
+        let begun = truth.behaves_since.max(self.last_disturbed(agent));
+        // It begins between two samples, and is found at one.
+        let bound = begun
+            .after(window)
+            .after(SAMPLE_EVERY * 2)
+            .after(DISTURBANCE);
+        self.check_time(agent, said, due, Some(bound))
     }
 
     fn check_hang(&self, agent: &AgentName, said: &Said<'_>, truth: &Truth) -> Checked {
@@ -94,8 +189,7 @@ impl Inner {
         if last.is_none() || !truth.spec.depends_on.is_empty() {
             return Ok(()); // when the wait began is for the loop to know
         }
-        let disturbed = self.disturbed.get(agent).copied().unwrap_or(Mono(0));
-        let disturbed = disturbed.max(self.disturbed_all);
+        let disturbed = self.last_disturbed(agent);
         let excused = match disturbed == Mono(0) {
             true => deadline,
             false => disturbed.after(timeout).after(DISTURBANCE).max(deadline),

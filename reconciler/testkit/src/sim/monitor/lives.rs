@@ -35,6 +35,8 @@ pub(super) struct Lives {
     pub up: bool,
     /// It ended as its policy expects.
     pub finished: bool,
+    /// It was taken out of the specs.
+    removed: bool,
 }
 
 #[derive(Debug, Default, Clone, Copy)]
@@ -116,6 +118,9 @@ impl Inner {
                     invocation: invocation.to_owned(),
                 });
                 lives.up = false;
+                if said.reason() == "Shutdown" {
+                    return self.check_shutdown(agent);
+                }
             }
             ("ActionIntended", action) => {
                 lives.open = Some(match action {
@@ -126,6 +131,9 @@ impl Inner {
                     _ => Open::Remove,
                 });
                 if action == "Start" {
+                    if lives.removed {
+                        return Err(format!("{agent} is started though no spec declares it"));
+                    }
                     lives.finished = false;
                     lives.known.retain(|_, known| !known.ended || known.spared);
                 }
@@ -171,8 +179,30 @@ impl Inner {
                 (lives.up, lives.finished) = (false, true);
             }
             ("GenerationActivated", _) => lives.finished = false,
-            ("SpecChanged", _) if said.text("change") == Some("Removed") => lives.excuse_all(),
+            ("SpecChanged", _) => {
+                lives.removed = said.text("change") == Some("Removed");
+                if lives.removed {
+                    lives.excuse_all();
+                }
+            }
             _ => {}
+        }
+        Ok(())
+    }
+}
+
+impl Inner {
+    /// At the end of all nobody is stopped before those who depend on it.
+    fn check_shutdown(&self, agent: &AgentName) -> Checked {
+        for (other, ..) in self.world.running() {
+            let model = self.models.get(&other);
+            let desired = model.and_then(|model| model.desired.as_deref());
+            let honest = desired.and_then(|digest| self.specs.get(digest));
+            if honest.is_some_and(|honest| honest.spec.depends_on.contains(agent)) {
+                return Err(format!(
+                    "{agent} is stopped although {other}, which depends on it, still runs"
+                ));
+            }
         }
         Ok(())
     }

@@ -12,6 +12,7 @@
 mod dependents;
 mod faults;
 mod lives;
+mod restarts;
 mod rollouts;
 mod systems;
 
@@ -30,7 +31,7 @@ use osmoda_core::{
 use osmoda_nix::profiles::{MemoryProfiles, Profiles as _};
 use serde_json::Value;
 
-use self::{lives::Lives, rollouts::Rollouts, systems::Systems};
+use self::{lives::Lives, restarts::Restarts, rollouts::Rollouts, systems::Systems};
 use crate::fake_runtime::{World, clock::PausedClock};
 
 /// Clones are handles to the same monitor.
@@ -68,6 +69,7 @@ struct Model {
     desired: Option<String>,
     paused: bool,
     lives: Lives,
+    restarts: Restarts,
     rollouts: Rollouts,
     /// `consecutive` of the last failure, if nothing has changed it since.
     consecutive: Option<u64>,
@@ -253,6 +255,7 @@ impl Inner {
         // Checks first: they read what was true before this entry.
         self.check_dependencies(&agent, &said)?;
         self.check_fault(&agent, &said)?;
+        self.see_restart(&agent, &said)?;
         self.see_rollout(&agent, &said)?;
         self.see_life(&agent, &said)?;
         let model = self.model(&agent);
@@ -279,11 +282,18 @@ impl Inner {
             "NodeStarted" if said.body["rebooted"] == true => {
                 for model in self.models.values_mut() {
                     model.lives.rebooted();
+                    model.restarts = Restarts::default();
                     model.consecutive = None;
                 }
             }
             _ => {}
         }
+    }
+
+    /// When something last happened to an agent that excuses a late finding.
+    fn last_disturbed(&self, agent: &AgentName) -> Mono {
+        let own = self.disturbed.get(agent).copied().unwrap_or(Mono(0));
+        own.max(self.disturbed_all)
     }
 
     fn is_paused(&self, agent: &AgentName) -> bool {

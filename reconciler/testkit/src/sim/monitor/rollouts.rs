@@ -6,7 +6,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use osmoda_core::{name::AgentName, observed::Generation, rollout::ROLLBACKS_MAX};
 use osmoda_nix::profiles::Profiles as _;
 
-use super::{super::blueprint::is_good, Checked, Inner, Monitor, Said, digest_in, lives::Open};
+use super::{
+    super::{blueprint::is_good, steps::HOST_REFUSES},
+    Checked, Inner, Monitor, Said, digest_in,
+    lives::Open,
+};
 
 /// What the entries say of an agent's generations.
 #[derive(Debug, Default)]
@@ -24,6 +28,11 @@ pub(super) struct Rollouts {
     blamed: Option<String>,
     /// Generations of start intents by invocation.
     starts: BTreeMap<String, String>,
+}
+
+/// Whether a start failed as the simulator has the host fail.
+fn is_the_hosts(message: &str) -> bool {
+    message.contains(HOST_REFUSES)
 }
 
 impl Rollouts {
@@ -103,6 +112,8 @@ impl Inner {
                 let path = of("generation").unwrap_or_default();
                 rollouts.starts = BTreeMap::from([(said.invocation().to_owned(), path)]);
             }
+            // What the host cannot do is nobody's fault.
+            ("ActionFailed", "Start") if said.text("message").is_some_and(is_the_hosts) => {}
             ("ActionFailed", "Start") => {
                 rollouts.blamed = rollouts.starts.get(said.invocation()).cloned();
             }

@@ -39,8 +39,28 @@ pub enum Sabotage {
     OneFailureCounts,
     /// A threshold is never reached: a probe may fail as often as it likes.
     NoFailureCounts,
+    /// READY=1 is waited for a second too long.
+    JudgesStartLate,
+    /// READY=1 is waited for a second less than it may take.
+    JudgesStartEarly,
+    /// Memory may grow to twice its threshold.
+    JudgesMemoryLate,
+    /// Half of what memory may grow to is too much.
+    JudgesMemoryEarly,
+    /// CPU use is judged over a longer window.
+    JudgesCpuLate,
+    /// CPU use is judged over a shorter window.
+    JudgesCpuEarly,
+    /// Nobody waits before a restart.
+    RestartsAtOnce,
+    /// The budget of restarts is never spent.
+    SpendsNoBudget,
+    /// The first restart spends the budget.
+    SpendsBudgetAtOnce,
     /// Nobody waits for anybody.
     IgnoresDependencies,
+    /// Nobody is stopped before those it depends on.
+    ForgetsDependenciesAtTheEnd,
     /// A rollback leads to the generation below, as `nix-env --rollback`.
     GoesBackBelow,
     /// What was gone back from is made active again.
@@ -80,6 +100,33 @@ impl Sabotage {
             }
             Self::OneFailureCounts => all_thresholds(spec, 1),
             Self::NoFailureCounts => all_thresholds(spec, 1_000),
+            Self::JudgesStartLate => spec["rollout"]["progressDeadline"] = json!("26s"),
+            Self::JudgesStartEarly => spec["rollout"]["progressDeadline"] = json!("24s"),
+            Self::JudgesMemoryLate | Self::JudgesMemoryEarly => {
+                let Some(honest) = honest.spec.resources.memory_high else {
+                    return Arc::clone(honest);
+                };
+                let judged = match self {
+                    Self::JudgesMemoryLate => honest.0 * 2,
+                    _ => honest.0 / 2,
+                };
+                spec["resources"]["memory"]["high"] = json!(judged);
+            }
+            Self::JudgesCpuLate | Self::JudgesCpuEarly => {
+                if honest.spec.resources.cpu_runaway.is_none() {
+                    return Arc::clone(honest);
+                }
+                let judged = match self {
+                    Self::JudgesCpuLate => "40s",
+                    _ => "10s",
+                };
+                spec["resources"]["cpu"]["runaway"]["for"] = json!(judged);
+            }
+            Self::RestartsAtOnce => {
+                spec["restart"]["backoff"] = json!({"initial": "1ms", "max": "1ms"});
+            }
+            Self::SpendsNoBudget => spec["restart"]["maxRestarts"] = json!(1_000),
+            Self::SpendsBudgetAtOnce => spec["restart"]["maxRestarts"] = json!(0),
             Self::IgnoresDependencies => spec["dependsOn"] = json!([]),
             _ => return Arc::clone(honest),
         }
