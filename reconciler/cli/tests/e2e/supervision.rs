@@ -6,12 +6,13 @@
 
 use std::{
     fs,
+    os::unix::net::UnixDatagram,
     path::{Path, PathBuf},
 };
 
 use serde_json::json;
 
-use crate::support::{Agent, Scene, eventually, kill};
+use crate::support::{Agent, Daemon, PATIENCE, Scene, eventually, kill};
 
 /// Notes each start and each end of an incarnation of `name`, and any overlap of two.
 fn counted(scene: &Scene, name: &str) -> (Agent, PathBuf) {
@@ -181,4 +182,187 @@ fn a_credential_that_vanishes_between_two_starts_is_said_and_waited_for() {
         fs::read_to_string(PathBuf::from(directory).join("key")).unwrap(),
         "two"
     );
+}
+
+/// A file of a scene that an agent writes lines to.
+fn file(scene: &Scene, name: &str) -> PathBuf {
+    scene.path().join(name)
+}
+
+fn lines(scene: &Scene, name: &str) -> usize {
+    let text = fs::read_to_string(file(scene, name)).unwrap_or_default();
+    text.lines().count()
+}
+
+/// Writes `started` at each start, and `asked` whenever it is asked to end, which takes it until
+/// the file `go` is there.
+fn slow_to_end(scene: &Scene, name: &str) -> Agent {
+    let [started, asked, go] = ["started", "asked", "go"].map(|name| file(scene, name));
+    let script = format!(
+        "trap 'echo x >>{}; while ! [ -e {} ]; do sleep 0.05; done; exit 0' TERM; echo x >>{}; \
+         while :; do sleep 0.1; done",
+        asked.display(),
+        go.display(),
+        started.display()
+    );
+    Agent::script(name, &script).with("stop", json!({"gracePeriod": "1h"}))
+}
+
+fn let_it_end(scene: &Scene) {
+    fs::write(file(scene, "go"), "").unwrap();
+}
+
+#[track_caller]
+fn until_asked(scene: &Scene) {
+    eventually("it is asked to end", || {
+        (lines(scene, "asked") > 0).then_some(())
+    });
+}
+
+/// Waits until the daemon says this to its service manager.
+#[track_caller]
+fn until_heard(manager: &UnixDatagram, text: &str) {
+    manager.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut said = [0; 256];
+    loop {
+        let length = manager.recv(&mut said).unwrap();
+        if said.get(..length) == Some(text.as_bytes()) {
+            return;
+        }
+    }
+}
+
+/// A dependency that is ready once the file `up` is there, and who waits for it.
+fn pair(scene: &Scene) -> [Agent; 2] {
+    let up = file(scene, "up");
+    let readiness = json!({
+        "exec": {"command": ["/bin/sh", "-c", format!("test -e {}", up.display())]},
+        "period": "50ms",
+        "timeout": "20s",
+    });
+    let started = file(scene, "started");
+    let script = format!("echo x >>{}; exec sleep 300", started.display());
+    [
+        Agent::test("base", "sleep").with("probes", json!({"readiness": readiness})),
+        Agent::script("waiting", &script).with("dependsOn", json!(["base"])),
+    ]
+}
+
+fn is_held(status: &serde_json::Value) -> bool {
+    status["phase"] == "Held"
+}
+
+#[test]
+fn one_that_waits_is_taken_back_at_once_and_can_be_declared_again() {
+    let scene = Scene::new();
+    let [base, waiting] = pair(&scene);
+    scene.declare(&base);
+    scene.declare(&waiting);
+    let _daemon = scene.daemon();
+    scene.until("waiting", "is held", is_held);
+    scene.withdraw("waiting");
+    eventually("it is gone", || {
+        scene.look("waiting").is_none().then_some(())
+    });
+    scene.declare(&waiting);
+    scene.until("waiting", "is held again", is_held);
+    fs::write(file(&scene, "up"), "").unwrap();
+    scene.pid("waiting");
+    assert_eq!(lines(&scene, "started"), 1);
+}
+
+#[test]
+fn one_that_is_taken_out_of_the_specs_while_it_restarts_does_not_come_back() {
+    let scene = Scene::new();
+    scene.declare(&slow_to_end(&scene, "a"));
+    let _daemon = scene.daemon();
+    scene.pid("a");
+    eventually("it has begun", || {
+        (lines(&scene, "started") == 1).then_some(())
+    });
+    scene.osmoda("restart a").exits(0);
+    until_asked(&scene);
+    scene.until("a", "is stopping", |status| status["phase"] == "Stopping");
+    scene.withdraw("a");
+    scene.entry("that is on record", |e| {
+        e.is("SpecChanged", "a") && e.body()["change"] == "Removed"
+    });
+    let_it_end(&scene);
+    scene.entry("it is gone", |e| {
+        e.is_about("ActionSucceeded", "Remove", "a")
+    });
+    scene.has_no_agents();
+    assert_eq!(lines(&scene, "started"), 1, "the later word holds");
+}
+
+#[test]
+fn a_shutdown_while_one_restarts_waits_for_its_end_asks_it_once_and_starts_nothing() {
+    let scene = Scene::new();
+    scene.declare(&slow_to_end(&scene, "a"));
+    let manager = UnixDatagram::bind(file(&scene, "manager")).unwrap();
+    let mut command = scene.run_command("");
+    command.env("NOTIFY_SOCKET", file(&scene, "manager"));
+    let daemon = Daemon::start(&scene, command);
+    scene.pid("a");
+    eventually("it has begun", || {
+        (lines(&scene, "started") == 1).then_some(())
+    });
+    scene.osmoda("restart a").exits(0);
+    until_asked(&scene);
+    daemon.signal(rustix::process::Signal::TERM);
+    until_heard(&manager, "STOPPING=1");
+    let_it_end(&scene);
+    daemon.ends();
+    assert_eq!(lines(&scene, "started"), 1);
+    assert_eq!(
+        lines(&scene, "asked"),
+        1,
+        "one signal, however often it was wanted"
+    );
+    scene.has_no_agents();
+}
+
+#[test]
+fn what_a_crash_leaves_behind_is_gone_before_the_next_one_and_who_is_withdrawn_meanwhile_stays() {
+    let scene = Scene::new();
+    let started = file(&scene, "started");
+    // The leader crashes; its child, in a group of its own, is deaf to everything but SIGKILL.
+    let script = format!(
+        "echo x >>{0}; setsid sh -c 'trap \"\" TERM; echo x >>{1}; while :; do sleep 0.1; done' & \
+         while ! [ -s {1} ]; do sleep 0.02; done; exit 1",
+        started.display(),
+        file(&scene, "child").display()
+    );
+    let restart = json!({"backoff": {"initial": "1h", "max": "1h"}, "maxRestarts": 1});
+    scene.declare(&Agent::script("a", &script).with("restart", restart));
+    let _daemon = scene.daemon();
+    scene.until("a", "waits for its third start", |s| {
+        s["phase"] == "Backoff"
+    });
+    scene.has_no_agents();
+    assert_eq!(lines(&scene, "started"), 2);
+    scene.withdraw("a");
+    scene.entry("it is gone", |e| {
+        e.is_about("ActionSucceeded", "Remove", "a")
+    });
+    assert_eq!(lines(&scene, "started"), 2);
+}
+
+#[test]
+fn a_crash_in_the_instant_of_a_restart_leads_to_one_instance() {
+    let scene = Scene::new();
+    let started = file(&scene, "started");
+    let script = format!("echo x >>{}; exec sleep 300", started.display());
+    scene.declare(&Agent::script("a", &script));
+    let _daemon = scene.daemon();
+    let mut pid = scene.pid("a");
+    for round in 1..=5 {
+        kill(pid);
+        scene.osmoda("restart a --wait").exits(0);
+        pid = scene.other_pid("a", pid);
+        let running = eventually("one runs", || {
+            scene.processes().remove("a").filter(|all| all.len() == 1)
+        });
+        assert_eq!(running, [pid], "round {round}");
+    }
 }

@@ -80,7 +80,14 @@ impl<'a> Daemon<'a> {
     /// SIGTERM; it must end in order.
     #[track_caller]
     pub fn stops(self) {
-        let status = self.stop();
+        self.signal(Signal::TERM);
+        self.ends();
+    }
+
+    /// It was told to end, and must do so in order.
+    #[track_caller]
+    pub fn ends(mut self) {
+        let status = self.ended();
         assert_eq!((status.code(), status.signal()), (Some(0), None));
     }
 
