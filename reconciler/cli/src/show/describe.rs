@@ -4,7 +4,9 @@
 //! what happens next. Then the particulars. Where to start: [`describe`].
 
 use osmoda_core::status::{ConditionStatus, ConditionType, Phase};
-use osmoda_node::api::types::{AgentObject, EntryObject, GenerationItem};
+use osmoda_node::api::types::{
+    AgentObject, EntryObject, GenerationItem, ProbeResult, ProbeStatus,
+};
 use serde_json::Value;
 
 use super::{
@@ -41,6 +43,7 @@ pub fn describe(
     particulars(&mut page, agent, now);
     rollouts(&mut page, deployed, now);
     conditions(&mut page, agent, now);
+    probes(&mut page, agent, now);
     desired(&mut page, agent);
     page.heading("Last events");
     let told: Vec<_> = entries.iter().filter(|e| !events::is_detail(e)).collect();
@@ -242,6 +245,31 @@ fn conditions(page: &mut Page, agent: &AgentObject, now: &str) {
     }
 }
 
+fn probes(page: &mut Page, agent: &AgentObject, now: &str) {
+    if agent.status.probes.is_empty() {
+        return;
+    }
+    page.heading("Probes");
+    for probe in &agent.status.probes {
+        let ProbeStatus {
+            result, run, since, ..
+        } = probe;
+        let mark = match result {
+            ProbeResult::Success => ' ',
+            ProbeResult::Unknown | ProbeResult::Failure => '!',
+        };
+        let since = format!("since {}, {}", to_seconds(since), ago(since, now));
+        let mut value = match run {
+            0 => "not asked yet".to_owned(),
+            run => format!("{result:?} {since}, {run} in a row"),
+        };
+        if !probe.message.is_empty() {
+            value.push_str(&format!(": {}", probe.message));
+        }
+        page.line(&format!("{mark} {}", probe.probe), &value);
+    }
+}
+
 fn desired(page: &mut Page, agent: &AgentObject) {
     page.heading("What it should be");
     if let Some(file) = &agent.status.file {
@@ -413,6 +441,29 @@ Last events:
         hang.entry["body"]["facts"] = json!({"status": "asking the model"});
         let told = describe(&sample("researcher"), &[hang], &[], NOW);
         assert!(told.contains("It said it was doing this: asking the model\n"));
+    }
+
+    #[test]
+    fn probes_tell_what_they_found_and_what_they_warn_of() {
+        let mut agent = sample("researcher");
+        agent.status.probes = serde_json::from_value(json!([
+            {"probe": "startup", "result": "Success", "since": "2026-01-31T12:00:01.000000Z",
+             "run": 1, "message": ""},
+            {"probe": "readiness", "result": "Failure", "since": "2026-01-31T12:00:00.000000Z",
+             "run": 0, "message": ""},
+            {"probe": "liveness", "result": "Success", "since": "2026-01-31T12:00:02.000000Z",
+             "run": 7, "message": "HTTP 302 to example.org, another host, which was not asked"},
+        ]))
+        .unwrap();
+        let told = describe(&agent, &[], &[], NOW);
+        let expected = "
+Probes:
+    startup           Success since 2026-01-31T12:00:01Z, 5m9s ago, 1 in a row
+  ! readiness         not asked yet
+    liveness          Success since 2026-01-31T12:00:02Z, 5m8s ago, 7 in a row: \
+HTTP 302 to example.org, another host, which was not asked
+";
+        assert!(told.contains(expected), "{told}");
     }
 
     #[test]

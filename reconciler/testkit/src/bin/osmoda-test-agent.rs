@@ -63,7 +63,8 @@ actions, separated by `then`:
                               ends with code N
   serve --port P [--fail-after N]    answers every HTTP request with 200, or 500 after N of them
   serve --port P --status-from DIR   answers a request for /NAME with the status that the file
-                              DIR/NAME holds, never if it holds `hang`, with 200 if there is none";
+                              DIR/NAME holds, never if it holds `hang`, with 200 if there is none;
+                              a status may be followed by the place to which it redirects";
 
 fn main() -> ExitCode {
     if let Err(error) = bound_life() {
@@ -334,9 +335,13 @@ fn serve_from(port: u16, directory: &Path) -> io::Result<()> {
             unanswered.push(stream);
             continue;
         }
-        let status = status.trim();
+        let (status, location) = match status.trim().split_once(' ') {
+            Some((status, place)) => (status, format!("location: {place}\r\n")),
+            None => (status.trim(), String::new()),
+        };
         let answer = format!(
-            "HTTP/1.1 {status} Told\r\ncontent-length: 5\r\nconnection: close\r\n\r\ntold\n"
+            "HTTP/1.1 {status} Told\r\n{location}content-length: 5\r\nconnection: close\r\n\r\n\
+             told\n"
         );
         let _ = stream.write_all(answer.as_bytes()); // the caller may not wait for it
     }
