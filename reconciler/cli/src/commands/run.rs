@@ -1,7 +1,7 @@
 //! `osmoda run`: hands over to the node daemon.
 
 use osmoda_node::{
-    daemon::{self, DaemonOptions, RuntimeChoice},
+    daemon::{self, DaemonError, DaemonOptions, RuntimeChoice},
     error::chain,
     paths::Wanted,
     specs::{LoadOptions, SpecsRef},
@@ -45,7 +45,15 @@ pub fn run(global: &Global, args: Run) -> Outcome {
     };
     match daemon::run(options) {
         Ok(()) => Ok(Answer::Yes),
-        Err(error) => Err(Failure::new(error.exit_code(), chain(&error))),
+        Err(error) => {
+            let failure = Failure::new(error.exit_code(), chain(&error));
+            Err(match error {
+                DaemonError::Specs(_) => failure.hint(
+                    "SPECS is a directory, a file, or FLAKE#attr that the daemon's user may read",
+                ),
+                _ => failure,
+            })
+        }
     }
 }
 

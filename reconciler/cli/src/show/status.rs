@@ -99,6 +99,9 @@ fn node(node: &NodeStatus) -> String {
         node.ledger.size,
         ignored_notifications(node)
     );
+    if node.reading_specs {
+        text.push_str("the specs are still being read; the last valid ones are in force\n");
+    }
     if let Some(reason) = &node.paused {
         let why = if reason.is_empty() {
             "no reason given"

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use osmoda_core::{
     diff::Difference,
     observed::Generation,
+    probe,
     rollout::Verdict,
     status::{Condition, Phase},
 };
@@ -105,6 +106,9 @@ pub struct AgentStatus {
     pub generation: GenerationStatus,
     /// The generation that was acted on last.
     pub observed_generation: u64,
+    /// What its probes have found of the instance that runs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub probes: Vec<ProbeStatus>,
     /// Memory and CPU; absent where not measured.
     pub resources: Option<ResourceStatus>,
     /// What happens next by itself.
@@ -229,6 +233,42 @@ pub struct RollbackRequest {
     pub to: Option<u64>,
 }
 
+/// What the answers to one probe of the running instance amount to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ProbeStatus {
+    /// startup, readiness or liveness. A liveness probe that gates the start is startup until
+    /// that is complete.
+    pub probe: String,
+    /// Success, Failure, or Unknown: a startup probe that has not decided.
+    pub result: ProbeResult,
+    /// When the result became what it is (RFC 3339).
+    pub since: String,
+    /// Equal answers in a row, the last one included; 0 before the first.
+    pub run: u32,
+    /// Why the last answer was a failure, or what it warned of (bounded, scrubbed); else empty.
+    pub message: String,
+}
+
+/// What the answers to a probe amount to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[allow(missing_docs)]
+pub enum ProbeResult {
+    Unknown,
+    Success,
+    Failure,
+}
+
+impl From<probe::Verdict> for ProbeResult {
+    fn from(verdict: probe::Verdict) -> Self {
+        match verdict {
+            probe::Verdict::Unknown => Self::Unknown,
+            probe::Verdict::Success => Self::Success,
+            probe::Verdict::Failure => Self::Failure,
+        }
+    }
+}
+
 /// Use of resources by an agent's process tree.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
@@ -265,6 +305,9 @@ pub struct NodeStatus {
     pub runtime: String,
     /// Where the desired state is read from.
     pub specs: String,
+    /// The daemon has begun and is still reading them: the last valid ones are in force.
+    #[serde(default)]
+    pub reading_specs: bool,
     /// How long the daemon has run, in milliseconds.
     pub uptime_ms: u64,
     /// Whether all agents are paused, and why.

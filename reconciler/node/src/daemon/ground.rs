@@ -1,7 +1,7 @@
 //! What a daemon stands on before it opens its runtime: its signals, the lock, the first reading
 //! of the specs, the ledger, and the thread of the loop.
 
-use std::sync::Arc;
+use std::{path::PathBuf, sync::Arc};
 
 use osmoda_core::time::Clock;
 use osmoda_ledger::{Cadence, Ledger, OpenOptions, Opened, Scrubber, SigningOptions};
@@ -11,18 +11,19 @@ use tokio::task::{JoinHandle, spawn_blocking};
 use super::{
     BundlePlace, DaemonError, DaemonOptions,
     ends::Signals,
+    first::First,
     ledger,
     lock::StateLock,
     loop_thread::LoopThread,
-    specs::{self, News},
+    specs::News,
     systemd::{Beginning, ServiceManager},
 };
 use crate::{
     alerts::{self, Alerts, Outbox},
     anchors::Anchors,
     error::chain,
-    handle::SpecsRead,
     paths::Paths,
+    specs::Loaded,
 };
 
 /// All of it. Dropped, it lets go of the lock.
@@ -39,8 +40,8 @@ pub(super) struct Ground {
     /// The search for a Nix store, which may take its time.
     pub bundles: JoinHandle<Result<BundlePlace, String>>,
     pub news: News,
-    /// The first reading of the specs.
-    pub first: SpecsRead,
+    /// The first reading of the specs, if it has come to its end.
+    pub first: First,
     /// The node's.
     pub name: String,
     pub ledger: Ledger,
@@ -69,13 +70,15 @@ impl Ground {
         let bundles = spawn_blocking(move || BundlePlace::find(choice));
         // Begun before the first reading: a change during it is read as well.
         let news = News::begin(&options.specs);
-        let first = specs::read(options.specs.clone(), options.load.clone()).await;
-        let name = node_name(&first);
+        let ledger_file = ledger_file(&options);
+        let first = First::begin(options.specs.clone(), options.load.clone(), &ledger_file).await;
+        let name = node_name(first.known());
         let scrubber = Arc::new(Scrubber::new());
-        let opened = open_ledger(&options, &name, &clock, &scrubber, ledger::cadence(&first))?;
+        let cadence = ledger::cadence(first.known());
+        let opened = open_ledger(&options, &name, &clock, &scrubber, cadence)?;
         let ledger = opened.ledger;
         let alerts = open_alerts(&ledger, &clock, &scrubber, &name)?;
-        if let Ok(loaded) = &first {
+        if let Some(loaded) = first.known() {
             // Before the first entry: also what is found at the start is told.
             alerts.set(loaded);
         }
@@ -136,8 +139,8 @@ fn prepare_directories(paths: &Paths) -> Result<(), DaemonError> {
     Ok(())
 }
 
-fn node_name(specs: &SpecsRead) -> String {
-    let declared = specs.as_ref().ok().and_then(|loaded| loaded.node.as_ref());
+fn node_name(specs: Option<&Loaded>) -> String {
+    let declared = specs.and_then(|loaded| loaded.node.as_ref());
     let declared = declared.and_then(|node| node.node.name.clone());
     declared.unwrap_or_else(|| {
         rustix::system::uname()
@@ -147,6 +150,11 @@ fn node_name(specs: &SpecsRead) -> String {
     })
 }
 
+fn ledger_file(options: &DaemonOptions) -> PathBuf {
+    let named = options.ledger.clone();
+    named.unwrap_or_else(|| options.paths.ledger())
+}
+
 fn open_ledger(
     options: &DaemonOptions,
     node: &str,
@@ -154,10 +162,7 @@ fn open_ledger(
     scrubber: &Arc<Scrubber>,
     cadence: Cadence,
 ) -> Result<Opened<Ledger>, DaemonError> {
-    let path = options
-        .ledger
-        .clone()
-        .unwrap_or_else(|| options.paths.ledger());
+    let path = ledger_file(options);
     let mut open = OpenOptions::new(node, Arc::clone(clock));
     open.scrubber = Arc::clone(scrubber);
     open.signing = Some(SigningOptions {

@@ -3,6 +3,9 @@
 //!
 //! Where to start: [`HostRuntime`].
 
+use std::path::Path;
+
+use osmoda_core::name::AgentName;
 use osmoda_runtime::{
     Runtime,
     native::{self, NativeOptions, NativeRuntime},
@@ -33,6 +36,10 @@ pub(super) trait HostRuntime: Runtime + Sized {
 
     /// Where the output of agents is.
     fn logs(&self, paths: &Paths) -> Logs;
+
+    /// Connects to the notify socket what agents had connected to the one before it, which was
+    /// bound as `bound_as`. Gives the agents that have such sockets.
+    fn reconnect_senders(&self, bound_as: &Path) -> Vec<AgentName>;
 }
 
 impl HostRuntime for NativeRuntime {
@@ -69,6 +76,10 @@ impl HostRuntime for NativeRuntime {
 
     fn logs(&self, paths: &Paths) -> Logs {
         Logs::files(paths.logs.clone())
+    }
+
+    fn reconnect_senders(&self, bound_as: &Path) -> Vec<AgentName> {
+        self.reconnect_senders(bound_as)
     }
 }
 
@@ -115,5 +126,10 @@ impl HostRuntime for SystemdRuntime {
 
     fn logs(&self, _: &Paths) -> Logs {
         Logs::journal()
+    }
+
+    /// The service manager keeps the socket.
+    fn reconnect_senders(&self, _: &Path) -> Vec<AgentName> {
+        Vec::new()
     }
 }

@@ -9,16 +9,16 @@ use crate::{
     alerts::{AlertReceiver, Outbox},
     anchors::{AnchorStatus, Board},
     error::chain,
-    handle::SpecsRead,
     reconcile::journal::{Journal, StoredEntry},
+    specs::Loaded,
 };
 use osmoda_ledger::{
     Appended, Cadence, Commit, CommitError, EntryRef, Head, Ledger, Reader, Record,
 };
 
-/// How often the ledger is signed, as the specs of the first reading say.
-pub fn cadence(specs: &SpecsRead) -> Cadence {
-    let node = specs.as_ref().ok().and_then(|loaded| loaded.node.as_ref());
+/// How often the ledger is signed, as the specs say that are known when the daemon begins.
+pub fn cadence(specs: Option<&Loaded>) -> Cadence {
+    let node = specs.and_then(|loaded| loaded.node.as_ref());
     let every = node.map(|node| node.node.ledger.checkpoint_every.get());
     let default = Cadence::default();
     Cadence {

@@ -10,6 +10,7 @@
 mod bundles;
 mod choice;
 mod ends;
+mod first;
 mod ground;
 mod handover;
 mod host_runtime;

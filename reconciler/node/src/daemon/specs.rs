@@ -7,14 +7,18 @@ use tokio::{
     sync::watch,
 };
 
-use super::{watch::SpecWatch, work::set_operators};
+use super::{
+    first::{First, Reading, ended},
+    watch::SpecWatch,
+    work::set_operators,
+};
 use crate::{
     alerts::Alerts,
     anchors::Anchors,
     api::Authorizer,
     error::chain,
     handle::{Handle, SpecsRead},
-    specs::{self, LoadOptions, SpecsRef},
+    specs::{self, LoadOptions, Loaded, SpecsRef},
 };
 
 /// Time between two readings, for changes that inotify does not tell (network file systems).
@@ -99,9 +103,31 @@ impl News {
 }
 
 impl Feed {
-    /// Tells everything that follows the first reading, until the loop is gone.
-    pub async fn run(mut self) {
-        let mut told = true;
+    /// Tells what is known when the daemon begins; gives the reading that is still to come.
+    /// `in_force`: the last valid specs, by which agents are supervised until then.
+    pub async fn begin(&self, first: First, in_force: &Loaded) -> Option<Reading> {
+        match first {
+            First::Read(read) => {
+                self.tell(read).await;
+                None
+            }
+            First::Late { reading, .. } => {
+                tracing::info!("the specs are still being read; the last valid ones are in force");
+                // Without a Node from before nobody knows whether there is one.
+                if in_force.node.is_some() {
+                    self.tell_edges(in_force);
+                }
+                Some(reading)
+            }
+        }
+    }
+
+    /// Tells everything that follows, until the loop is gone.
+    pub async fn run(mut self, late: Option<Reading>) {
+        let mut told = match late {
+            Some(reading) => self.tell(ended(reading).await).await,
+            None => true,
+        };
         while told {
             self.news.next().await;
             told = self
@@ -111,22 +137,25 @@ impl Feed {
     }
 
     /// Tells the loop; false: it is gone.
-    pub async fn tell(&self, read: SpecsRead) -> bool {
+    async fn tell(&self, read: SpecsRead) -> bool {
         if let Ok(loaded) = &read {
-            set_operators(
-                &self.authorizer,
-                loaded.node.as_ref().map(|node| &node.node),
-            );
-            let metrics = loaded.node.as_ref().and_then(|node| node.node.metrics);
-            self.metrics_at.send_if_modified(|at| {
-                let changes = *at != metrics;
-                *at = metrics;
-                changes
-            });
-            let node = loaded.node.as_ref().map(|node| &node.node.ledger);
-            self.anchors.set(node.map_or(&[], |ledger| &ledger.anchors));
-            self.alerts.set(loaded);
+            self.tell_edges(loaded);
         }
         self.handle.specs(read).await.is_ok()
+    }
+
+    /// Tells everybody but the loop.
+    fn tell_edges(&self, loaded: &Loaded) {
+        let node = loaded.node.as_ref().map(|node| &node.node);
+        set_operators(&self.authorizer, node);
+        let metrics = node.and_then(|node| node.metrics);
+        self.metrics_at.send_if_modified(|at| {
+            let changes = *at != metrics;
+            *at = metrics;
+            changes
+        });
+        self.anchors
+            .set(node.map_or(&[], |node| &node.ledger.anchors));
+        self.alerts.set(loaded);
     }
 }

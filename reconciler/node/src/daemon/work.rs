@@ -2,7 +2,7 @@
 //!
 //! Where to start: [`work`].
 
-use std::{os::fd::OwnedFd, sync::Arc};
+use std::{os::fd::OwnedFd, path::PathBuf, sync::Arc};
 
 use osmoda_core::{observed::InvocationId, spec::Node, time::Clock};
 use osmoda_nix::profiles::SymlinkProfiles;
@@ -12,6 +12,7 @@ use tokio::sync::watch as channel;
 use super::{
     DaemonError,
     ends::{self, Ending},
+    first::First,
     ground::Ground,
     handover,
     host_runtime::HostRuntime,
@@ -29,6 +30,7 @@ use crate::{
     metrics::{self, Metrics},
     paths::Paths,
     reconcile::{Edges, NodeFacts, Reconciler, act::Offload},
+    specs::{Loaded, LoadedAgent},
 };
 
 type Loop<R> = Reconciler<R, SymlinkProfiles, LedgerJournal>;
@@ -59,11 +61,13 @@ pub(super) async fn work<R: HostRuntime>(
     let (metrics, metrics_at) = measure(&ground, &runtime, &reconciler, &handle, &source);
     let restored = reconciler.restore().await;
     restored.map_err(|why| DaemonError::system("cannot take over from the last daemon", why))?;
-    if let Err(why) = &ground.first
-        && reconciler.known().is_empty()
-    {
-        return Err(DaemonError::Specs(why.clone()));
+    if reconciler.known().is_empty() {
+        ground.first = ground.first.settled().await;
+        if let First::Read(Err(why)) = &ground.first {
+            return Err(DaemonError::Specs(why.clone()));
+        }
     }
+    let in_force = in_force(&mut reconciler, &ground.first);
     let listener = listen(&paths)?;
     let (shutdown, shutdown_seen) = channel::channel(false);
     let authorizer = authorizer(&runtime);
@@ -92,7 +96,7 @@ pub(super) async fn work<R: HostRuntime>(
         news,
     };
     // Before the first question can come: who asks is told of the agents that are declared.
-    feed.tell(first).await;
+    let late = feed.begin(first, &in_force).await;
     let served = tokio::spawn(api::serve(ApiOptions {
         listener,
         handle: handle.clone(),
@@ -105,7 +109,7 @@ pub(super) async fn work<R: HostRuntime>(
         shutdown: shutdown_seen,
     }));
     let loop_ended = loop_thread.scheduler().spawn(reconciler.run());
-    tokio::spawn(feed.run());
+    tokio::spawn(feed.run(late));
     let mut socket = None;
     let hand_over = || match notifications.hand_over() {
         Ok(handed) => socket = Some(handed),
@@ -203,6 +207,23 @@ fn measure<R: HostRuntime>(
     (metrics, metrics_at)
 }
 
+/// The last valid specs, by which agents are supervised while the specs are still being read.
+fn in_force<R: HostRuntime>(reconciler: &mut Loop<R>, first: &First) -> Loaded {
+    let First::Late { last, .. } = first else {
+        return Loaded::default();
+    };
+    let declared = reconciler.carry_on().into_iter();
+    let agents = declared.map(|(name, agent)| {
+        let file = PathBuf::new();
+        (name, LoadedAgent { agent, file })
+    });
+    Loaded {
+        agents: agents.collect(),
+        node: last.as_ref().and_then(|last| last.node.clone()),
+        ..Loaded::default()
+    }
+}
+
 /// Takes in what agents say, for as long as the daemon lives.
 fn listen_to_agents<R: HostRuntime>(
     socket: NotifySocket,
@@ -211,6 +232,11 @@ fn listen_to_agents<R: HostRuntime>(
     clock: &Arc<dyn Clock>,
 ) -> Arc<Notify<R>> {
     let board = reconciler.board().clone();
+    if let Some(bound_as) = socket.bound_anew_as() {
+        for agent in runtime.reconnect_senders(&bound_as) {
+            tracing::info!(%agent, "its connection to the notify socket was made anew");
+        }
+    }
     let listener = Notify::new(socket, Arc::clone(runtime), board, Arc::clone(clock));
     let before_ends = Arc::downgrade(&listener);
     runtime.listen_before_ends(move || notify::drain(&before_ends));

@@ -30,6 +30,9 @@ use crate::{
 /// Key of the node's memory in the state table.
 pub const NODE_KEY: &str = "node";
 
+/// Key of the manifest of the Node in force, in the state table.
+pub const NODE_SPEC_KEY: &str = "node/spec";
+
 /// What is remembered of the node as a whole. Durable.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]

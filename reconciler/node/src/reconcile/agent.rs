@@ -197,6 +197,36 @@ impl AgentState {
             && self.memory.accounted != Some(instance.invocation)
     }
 
+    /// The desired state that was acted on last, as its generations hold it; `None`: they hold
+    /// it no longer, and only the specs can tell.
+    pub(super) fn last_valid(
+        &mut self,
+        name: &AgentName,
+        profiles: &impl Profiles,
+    ) -> Option<Desired> {
+        let active = match self.observe_active(name, profiles) {
+            Observation::Known(active) => active,
+            Observation::Unknown(_) => None,
+        };
+        let of_active = active.map(|active| Desired {
+            agent: active.agent,
+            digest: active.digest,
+        });
+        let Some(acted) = self.memory.acted else {
+            return of_active; // nothing is remembered: a ledger that had to be begun anew
+        };
+        let is_it = |desired: &Desired| desired.digest == acted;
+        // What is active may be what was gone back to, or a person's choice.
+        of_active.filter(is_it).or_else(|| {
+            let listed = profiles.list(name).ok()?;
+            let mut read = listed.iter().rev().filter_map(|generation| {
+                let manifest = profiles.manifest(generation).ok()?;
+                Some(Desired::new(specs::load_manifest(&manifest).ok()?.into()))
+            });
+            read.find(is_it)
+        })
+    }
+
     fn observe_active(
         &mut self,
         name: &AgentName,

@@ -1,21 +1,21 @@
 //! New desired state: what changed, what was refused, and what stays in force.
 //!
-//! Invariant: a spec that cannot be read never stops an agent. Its last valid spec stays in
-//! force: the one read before, or, after a restart of the daemon, the one in its active
-//! generation.
+//! Invariant: a spec that cannot be read, or is not read yet, never stops an agent. Its last
+//! valid spec stays in force: the one read before, or, after a restart of the daemon, the one
+//! that was acted on last, which its generations still hold.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use osmoda_core::{
     event::{Actor, Event, SpecChange, SpecChanged, SpecRejected},
     name::AgentName,
-    observed::Observation,
     plan::Desired,
+    spec::Agent,
 };
 use osmoda_nix::profiles::Profiles;
 use osmoda_runtime::Runtime;
 
-use super::{Reconciler, agent::Desire, journal::Journal};
+use super::{NODE_SPEC_KEY, Reconciler, agent::Desire, journal::Journal};
 use crate::{
     handle::SpecsRead,
     specs::{Loaded, LoadedAgent, Rejected},
@@ -79,6 +79,23 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
         self.index_dependents();
         let node = loaded.node.as_ref().map(|loaded| &loaded.node);
         self.system.declare(node);
+        self.remember_node(loaded);
+    }
+
+    /// Keeps the Node for a daemon that has not read it yet. One that is refused stays in force.
+    fn remember_node(&mut self, loaded: &Loaded) {
+        let manifest = loaded.node.as_ref().map(|node| Arc::clone(&node.manifest));
+        let mut rejected = loaded.rejected.iter();
+        let unclear = manifest.is_none() && rejected.any(|one| one.node || one.incomplete);
+        if unclear || manifest == self.node_spec {
+            return;
+        }
+        let key = NODE_SPEC_KEY.to_owned();
+        match &manifest {
+            Some(manifest) => self.turn.put(key, manifest.as_bytes().to_vec()),
+            None => self.turn.delete(key),
+        }
+        self.node_spec = manifest;
     }
 
     fn declare(&mut self, name: &AgentName, loaded: &LoadedAgent) {
@@ -99,6 +116,7 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
         state.file = Some(loaded.file.clone());
         state.recipe.clone_from(&loaded.recipe);
         state.memory.file = Some(file.clone());
+        let back = std::mem::take(&mut state.memory.withdrawn);
         state.spec_error = None;
         if previous != Some(digest) {
             let change = if previous.is_some() {
@@ -116,7 +134,7 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
             };
             self.turn
                 .note(Some(name), Actor::System, &Event::SpecChanged(body));
-        } else if moved {
+        } else if moved || back {
             let encoded = super::accept::encode(&state.memory);
             self.turn.put(super::turn::agent_key(name), encoded);
         }
@@ -134,6 +152,9 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
         };
         state.spec_error = None;
         state.try_again();
+        state.memory.withdrawn = true;
+        let encoded = super::accept::encode(&state.memory);
+        self.turn.put(super::turn::agent_key(name), encoded);
         let file = state
             .file
             .as_ref()
@@ -155,21 +176,30 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
             return;
         };
         state.spec_error = Some(why.to_owned());
-        if state.desire == Desire::Unread {
-            let observed = state.observe(
-                name,
-                &*self.runtime,
-                &*self.profiles,
-                self.detectors.board(),
-            );
-            if let Observation::Known(Some(active)) = observed.active {
-                state.desire = Desire::Present(Desired {
-                    agent: active.agent,
-                    digest: active.digest,
-                });
-            }
+        if state.desire == Desire::Unread
+            && let Some(desired) = state.last_valid(name, &*self.profiles)
+        {
+            state.desire = Desire::Present(desired);
         }
         self.mark(name.clone());
+    }
+
+    /// Supervises with the last valid specs until the specs are read: that may take long where
+    /// Nix evaluates them. Gives whom they declare.
+    pub fn carry_on(&mut self) -> BTreeMap<AgentName, Arc<Agent>> {
+        let mut declared = BTreeMap::new();
+        for (name, state) in &mut self.agents {
+            if state.desire != Desire::Unread || state.memory.withdrawn {
+                continue;
+            }
+            if let Some(desired) = state.last_valid(name, &*self.profiles) {
+                declared.insert(name.clone(), Arc::clone(&desired.agent));
+                state.desire = Desire::Present(desired);
+            }
+        }
+        self.index_dependents();
+        self.dirty.extend(declared.keys().cloned());
+        declared
     }
 
     /// Records what is newly refused; the same refusal is not recorded twice in a row.

@@ -51,6 +51,7 @@ use osmoda_nix::profiles::Profiles;
 use osmoda_runtime::{Runtime, RuntimeEvent};
 use tokio::{sync::mpsc, task::JoinSet};
 
+pub use self::accept::NODE_SPEC_KEY;
 use self::{
     act::Begun,
     agent::{AgentState, Desire, Moment},
@@ -133,6 +134,8 @@ pub struct Reconciler<R, P, J> {
     all_paused: Option<Paused>,
     specs_read: bool,
     rejected: BTreeMap<PathBuf, Vec<String>>,
+    /// The Node's manifest as it is remembered for later daemons.
+    node_spec: Option<Arc<str>>,
     turn: Turn,
     replies: Vec<accept::Reply>,
     ending: Option<Ending>,
@@ -204,6 +207,7 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
             all_paused: None,
             specs_read: false,
             rejected: BTreeMap::new(),
+            node_spec: None,
             turn: Turn::default(),
             replies: Vec::new(),
             ending: None,

@@ -25,7 +25,8 @@ use super::{
 use crate::{
     api::types::{
         AgentDiff, AgentList, AgentObject, AgentStatus, DiffReport, LastExitStatus, LedgerStatus,
-        Metadata, NextAction, NodeStatus, PlanReport, PlanStep, ResourceStatus, SpecErrorStatus,
+        Metadata, NextAction, NodeStatus, PlanReport, PlanStep, ProbeStatus, ResourceStatus,
+        SpecErrorStatus,
     },
     specs::Loaded,
 };
@@ -59,6 +60,7 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
             pid: self.facts.pid,
             runtime: self.facts.runtime.clone(),
             specs: self.facts.specs.clone(),
+            reading_specs: !self.specs_read && self.rejected.is_empty(),
             uptime_ms: millis_since(self.clock.mono(), self.started_at),
             paused: self.all_paused.as_ref().map(|paused| paused.reason.clone()),
             system: self.report_system(),
@@ -149,6 +151,10 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
                 last_exit: last_exit(state),
                 generation: generation_status(state, &observed.active),
                 observed_generation: state.memory.active.as_ref().map_or(0, |g| g.number),
+                probes: match (running, &observed.vitals) {
+                    (Some(_), Some(vitals)) => probed(vitals, now, wall),
+                    _ => Vec::new(),
+                },
                 resources: running.and(observed.vitals.as_ref()).and_then(sampled),
                 next_action: next_action(state, running.is_some(), now, wall),
                 incident: state
@@ -282,6 +288,19 @@ fn active_name(view: &View<'_>) -> String {
         Observation::Known(None) => "no generation".to_owned(),
         Observation::Unknown(_) => "unknown".to_owned(),
     }
+}
+
+/// What the probes have found.
+fn probed(vitals: &Vitals, now: Mono, wall: Wall) -> Vec<ProbeStatus> {
+    let all = [&vitals.startup, &vitals.readiness, &vitals.liveness];
+    let told = all.into_iter().flatten().map(|state| ProbeStatus {
+        probe: state.kind.field().to_owned(),
+        result: state.verdict.into(),
+        since: back_to_wall(state.since, now, wall).to_string(),
+        run: state.run,
+        message: state.message.clone(),
+    });
+    told.collect()
 }
 
 /// What the detectors saw last, of an agent that they sample.

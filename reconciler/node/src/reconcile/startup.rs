@@ -1,6 +1,9 @@
 //! From a stopped daemon to a running one: remember, look, close what was left open, adopt.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use osmoda_core::{
     event::{
@@ -20,7 +23,7 @@ use serde_json::Value;
 
 use super::{
     Reconciler,
-    accept::{NODE_KEY, NodeMemory, encode},
+    accept::{NODE_KEY, NODE_SPEC_KEY, NodeMemory, encode},
     agent::AgentState,
     journal::{Journal, StoredEntry},
     turn::agent_key,
@@ -156,8 +159,11 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
 
     /// Reads the durable memory back; says whether the machine was booted since.
     fn remember(&mut self) -> Result<bool, String> {
-        let node = self.recorder.journal.state(NODE_KEY)?;
-        let node: NodeMemory = node
+        let kept = self.recorder.journal.state(NODE_KEY)?;
+        let spec = kept.get(NODE_SPEC_KEY);
+        let spec = spec.and_then(|bytes| std::str::from_utf8(bytes).ok());
+        self.node_spec = spec.map(Arc::from);
+        let node: NodeMemory = kept
             .get(NODE_KEY)
             .and_then(|bytes| serde_json::from_slice(bytes).ok())
             .unwrap_or_default();

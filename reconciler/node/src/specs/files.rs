@@ -15,6 +15,7 @@ use std::{
 };
 
 use osmoda_core::spec::tree::Span;
+use rustix::process::geteuid;
 
 /// Largest spec file, in bytes.
 pub const MAX_FILE_BYTES: u64 = 1 << 20;
@@ -88,7 +89,7 @@ pub enum LoadError {
         path: PathBuf,
     },
     /// It is there and cannot be read.
-    #[error("cannot read {}", path.display())]
+    #[error("cannot read {} as uid {}", path.display(), geteuid().as_raw())]
     Unreadable {
         /// SPECS.
         path: PathBuf,

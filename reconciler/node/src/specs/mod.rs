@@ -135,6 +135,17 @@ pub fn load_manifest(json: &str) -> Result<Agent, Vec<SpecError>> {
     }
 }
 
+/// Reads a Node's manifest back, as it was kept; `None`: another version of osmoda kept it.
+pub fn load_node(json: &str) -> Option<Loaded> {
+    let mut gathered = Gathered::default();
+    let decoded = gather::decode(&json::read(json).ok()?);
+    gathered.documents.push((0, decoded));
+    let (file, text) = (PathBuf::new(), None);
+    gathered.sources.push(Source { file, text });
+    let loaded = assemble(gathered);
+    loaded.node.is_some().then_some(loaded)
+}
+
 /// Checks the documents against each other and sorts out what is valid.
 fn assemble(gathered: Gathered) -> Loaded {
     let Gathered {

@@ -111,14 +111,12 @@ impl Simulation {
 
     pub(super) async fn tell_specs(&mut self) -> Result<(), String> {
         let loaded = self.loaded();
-        match &self.daemon {
-            Some(daemon) => daemon
-                .handle
-                .specs(Ok(loaded.into()))
-                .await
-                .map_err(|e| e.to_string()),
-            None => Ok(()),
-        }
+        let Some(daemon) = &self.daemon else {
+            return Ok(());
+        };
+        daemon.supersede();
+        let told = daemon.handle.specs(Ok(loaded.into())).await;
+        told.map_err(|gone| gone.to_string())
     }
 
     /// `nix-env --switch-generation` at any moment.

@@ -57,6 +57,10 @@ const STEPS: usize = 80;
 /// Agents that a run plays with.
 const AGENTS: [&str; 4] = ["alpha", "beta", "gamma", "delta"];
 
+/// Longest reading of the specs while agents are supervised with the last valid ones, in
+/// milliseconds.
+const READING_MAX: u64 = 60_000;
+
 /// Entries shown with a violation.
 const ENTRIES_SHOWN: u64 = 40;
 
@@ -139,6 +143,15 @@ fn scheduler() -> tokio::runtime::Runtime {
         .expect("a scheduler without I/O needs nothing of the system")
 }
 
+impl Daemon {
+    /// What was to be told late is overtaken by newer specs, or has nobody to be told to.
+    fn supersede(&self) {
+        if let Some(late) = &self.late {
+            late.abort();
+        }
+    }
+}
+
 /// Everything of one run.
 struct Simulation {
     seed: u64,
@@ -169,6 +182,8 @@ struct Simulation {
 struct Daemon {
     handle: Handle,
     task: JoinHandle<()>,
+    /// Tells the specs, which take long to be read.
+    late: Option<JoinHandle<()>>,
 }
 
 impl Simulation {
@@ -271,7 +286,8 @@ impl Simulation {
         summary
     }
 
-    /// A new daemon, as after a restart by the service manager.
+    /// A new daemon, as after a restart by the service manager. Now and then it is told the specs
+    /// late.
     async fn start_daemon(&mut self) -> Result<(), String> {
         let mut random = self.random.fork();
         let edges = Edges {
@@ -314,12 +330,30 @@ impl Simulation {
             self.world.end_faults();
         }
         self.world.listen(Some(reconciler.board().clone()));
+        let specs = Ok(Arc::new(self.loaded()));
+        let late = self.random.u8(..3) == 0;
+        if late {
+            reconciler.carry_on();
+        }
         let task = tokio::spawn(reconciler.run());
-        handle
-            .specs(Ok(Arc::new(self.loaded())))
-            .await
-            .map_err(|gone| gone.to_string())?;
-        self.daemon = Some(Daemon { handle, task });
+        let mut daemon = Daemon {
+            handle,
+            task,
+            late: None,
+        };
+        if late {
+            let (handle, after) = (daemon.handle.clone(), self.random.u64(..READING_MAX));
+            self.history
+                .push(format!("      its specs come after {after} ms"));
+            daemon.late = Some(tokio::spawn(async move {
+                tokio::time::sleep(Duration::from_millis(after)).await;
+                let _ = handle.specs(specs).await; // a daemon that is gone needs none
+            }));
+        } else {
+            let told = daemon.handle.specs(specs).await;
+            told.map_err(|gone| gone.to_string())?;
+        }
+        self.daemon = Some(daemon);
         Ok(())
     }
 
@@ -330,6 +364,7 @@ impl Simulation {
                 self.monitor.forget();
             }
             daemon.task.abort();
+            daemon.supersede();
             // Aborted or ended: either way it is gone, and with it everything it was doing.
             let _ = daemon.task.await;
             self.world.listen(None);
