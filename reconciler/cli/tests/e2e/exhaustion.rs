@@ -1,40 +1,57 @@
 //! A host that runs out of what a start needs: agents are not given up, nobody is blamed, the
 //! command line is answered, and all is well as soon as there is room again.
 
-use std::{fs, path::PathBuf, process::Command};
+use std::{collections::BTreeSet, fs, path::PathBuf, process::Command};
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::support::{Agent, Daemon, Entry, Scene, eventually, is_installed, is_root, kill};
+
+const NOBODY: u32 = 65534;
 
 /// Starts that fail, one after the other, before there is room again: more than any budget.
 const REFUSALS: usize = 7;
 
-/// Sets a resource limit of a process that runs.
+/// Sets the soft limit of a process that runs, as its own user.
 #[track_caller]
-fn limit(pid: u32, resource: &str, value: u64) {
-    let mut prlimit = Command::new("prlimit");
-    prlimit.args(["--pid", &pid.to_string()]);
-    prlimit.arg(format!("--{resource}={value}:{value}"));
-    assert!(prlimit.status().unwrap().success());
+fn limit(pid: u32, user: u32, resource: &str, value: u64) {
+    let mut command = Command::new("setpriv");
+    let user = user.to_string();
+    command.args([
+        "--reuid",
+        &user,
+        "--regid",
+        &user,
+        "--clear-groups",
+        "prlimit",
+    ]);
+    command.args(["--pid", &pid.to_string()]);
+    command.arg(format!("--{resource}={value}:"));
+    assert!(command.status().unwrap().success());
 }
 
-fn open_files(pid: u32) -> u64 {
-    let open = fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count();
-    open as u64
+/// The limit below which a process has so many numbers of descriptors left.
+fn leaving(pid: u32, free: usize) -> u64 {
+    let entries = fs::read_dir(format!("/proc/{pid}/fd")).unwrap();
+    let number = |name: std::ffi::OsString| name.to_str().and_then(|name| name.parse().ok());
+    let open: BTreeSet<u64> = entries
+        .filter_map(|entry| number(entry.unwrap().file_name()))
+        .collect();
+    let mut unused = (0..).filter(|number| !open.contains(number));
+    unused.nth(free).unwrap()
 }
 
-/// An agent whose second deploy is still on probation, with a first one to go back to.
+/// Deploys twice: the second one is suspect, and there is a first one to go back to.
 #[track_caller]
-fn on_probation(scene: &Scene) -> u32 {
-    scene.entry("the first deploy is proven", |e| {
-        e.is("GenerationGood", "a")
-    });
-    let long = json!({"minReady": "1h"});
-    scene.declare(&Agent::test("a", "print two then sleep").with("rollout", long));
-    scene.until("a", "runs its second deploy", |status| {
-        status["generation"]["active"]["number"] == 2 && status["phase"] == "Running"
-    });
+fn suspect(scene: &Scene, second: &Agent) -> u32 {
+    let until_proven = |number: u64| {
+        scene.entry("a deploy is proven", |e| {
+            e.is("GenerationGood", "a") && e.body()["generation"]["number"] == number
+        });
+    };
+    until_proven(1);
+    scene.declare(second);
+    until_proven(2);
     scene.pid("a")
 }
 
@@ -66,22 +83,23 @@ fn nobody_is_blamed(scene: &Scene) {
 
 #[test]
 fn without_descriptors_nobody_is_given_up_or_blamed_and_with_them_all_is_well() {
-    if !is_root() || !is_installed("prlimit") {
+    if !is_root() || !is_installed("prlimit") || !is_installed("setpriv") {
         return;
     }
     let scene = Scene::with(&[Agent::test("a", "sleep"), Agent::test("b", "sleep")]);
     let daemon = scene.daemon();
-    let pid = on_probation(&scene);
+    let pid = suspect(&scene, &Agent::test("a", "print two then sleep"));
     let other = scene.pid("b");
     // One connection of the command line at a time has room, a start has not.
-    limit(daemon.pid(), "nofile", open_files(daemon.pid()) + 1);
+    let few = leaving(daemon.pid(), 2);
+    limit(daemon.pid(), 0, "nofile", few);
     kill(pid);
     let message = until_refused(&scene);
     assert!(message.contains("Too many open files"), "{message}");
     let waits = |status: &Value| status["phase"] == "Backoff";
     scene.until("a", "waits for its next try", waits);
     assert_eq!(scene.pid("b"), other, "who runs is left alone");
-    limit(daemon.pid(), "nofile", 1024);
+    limit(daemon.pid(), 0, "nofile", 1024);
     scene.osmoda("restart a").exits(0);
     scene.other_pid("a", pid);
     nobody_is_blamed(&scene);
@@ -94,10 +112,11 @@ fn daemon_of_nobody(scene: &Scene) -> Daemon<'_> {
     let owned: [PathBuf; 3] = [scene.state(), scene.run_dir(), scene.path().join("home")];
     for directory in owned {
         fs::create_dir(&directory).unwrap();
-        std::os::unix::fs::chown(&directory, Some(65534), Some(65534)).unwrap();
+        std::os::unix::fs::chown(&directory, Some(NOBODY), Some(NOBODY)).unwrap();
     }
     let mut setpriv = Command::new("setpriv");
-    setpriv.args(["--reuid", "65534", "--regid", "65534", "--clear-groups"]);
+    let user = NOBODY.to_string();
+    setpriv.args(["--reuid", &user, "--regid", &user, "--clear-groups"]);
     setpriv.arg(scene.binary_for_all());
     let mut command = scene.in_place(setpriv, "run specs --runtime native");
     command.env("HOME", scene.path().join("home"));
@@ -111,16 +130,8 @@ fn without_processes_nobody_is_given_up_or_blamed_and_with_them_all_is_well() {
     }
     let scene = Scene::with(&[Agent::script("a", "exec sleep 300")]);
     let daemon = daemon_of_nobody(&scene);
-    scene.entry("the first deploy is proven", |e| {
-        e.is("GenerationGood", "a")
-    });
-    let long = json!({"minReady": "1h"});
-    scene.declare(&Agent::script("a", "exec sleep 301").with("rollout", long));
-    scene.until("a", "runs its second deploy", |status| {
-        status["generation"]["active"]["number"] == 2 && status["phase"] == "Running"
-    });
-    let pid = scene.pid("a");
-    limit(daemon.pid(), "nproc", 1);
+    let pid = suspect(&scene, &Agent::script("a", "exec sleep 301"));
+    limit(daemon.pid(), NOBODY, "nproc", 1);
     kill(pid);
     let message = until_refused(&scene);
     assert!(
@@ -130,7 +141,7 @@ fn without_processes_nobody_is_given_up_or_blamed_and_with_them_all_is_well() {
     // Specs are read and questions answered all the same.
     scene.declare(&Agent::script("b", "exec sleep 302"));
     scene.until("b", "is known", |status| !status["phase"].is_null());
-    limit(daemon.pid(), "nproc", 100_000);
+    limit(daemon.pid(), NOBODY, "nproc", 1000);
     scene.osmoda("restart a").exits(0);
     scene.other_pid("a", pid);
     nobody_is_blamed(&scene);

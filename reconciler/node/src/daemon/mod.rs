@@ -136,9 +136,11 @@ pub fn run(options: DaemonOptions) -> Result<(), DaemonError> {
         .enable_all()
         .build()
         .map_err(|error| DaemonError::system("cannot start the scheduler", error))?;
-    let (ending, socket) = scheduler.block_on(serve(options, kind, given))?;
+    scheduler.spawn(loop_thread::keep_one_for_blocking());
+    let served = scheduler.block_on(serve(options, kind, given));
     // Whatever still blocks (a spec that is being evaluated) ends with the process.
     scheduler.shutdown_background();
+    let (ending, socket) = served?;
     match ending {
         Ending::Stop { .. } => Ok(()),
         Ending::Reexec => Err(reexec(program, socket)),
