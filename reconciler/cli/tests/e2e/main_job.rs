@@ -38,7 +38,9 @@ fn a_yaml_a_json_and_a_nix_spec_run() {
 
 #[test]
 fn a_killed_agent_is_healed_and_every_step_is_on_record() {
-    let scene = Scene::with(&[Agent::test("worker", "print first second then sleep")]);
+    // Not proven before the kill, however late that comes on a busy machine.
+    let agent = Agent::test("worker", "print first second then sleep");
+    let scene = Scene::with(&[agent.with("rollout", serde_json::json!({"minReady": "5s"}))]);
     let daemon = scene.daemon();
     let before = scene.pid("worker");
     let invocation = scene.look("worker").unwrap()["invocation"].clone();

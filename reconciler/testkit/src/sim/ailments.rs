@@ -10,7 +10,7 @@ use crate::fake_runtime::conduct::{Answering, Conduct, Lasts, Speech, Using};
 impl Simulation {
     pub(super) fn fall_ill(&mut self, agent: &AgentName) -> String {
         let mut conduct = Conduct::default();
-        match self.random.u8(..7) {
+        match self.random.u8(..6) {
             0 => conduct.liveness = self.any_failure(),
             1 => conduct.readiness = self.any_failure(),
             2 => conduct.startup = self.any_failure(),

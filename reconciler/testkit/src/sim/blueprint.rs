@@ -188,10 +188,10 @@ impl Traits {
         probe("startup", Aspect::Startup, 3, random);
         probe("readiness", Aspect::Readiness, 4, random);
         probe("liveness", Aspect::Liveness, 5, random);
-        if random.u8(..3) == 0 {
+        if random.bool() {
             rules["resources"]["memory"]["high"] = json!(MEMORY_HIGH);
         }
-        if random.u8(..4) == 0 {
+        if random.bool() {
             rules["resources"]["cpu"]["runaway"] = json!({"above": "90%", "for": "20s"});
         }
         Self { depends_on, rules }

@@ -16,8 +16,8 @@ impl Simulation {
         let agent = self.names[self.random.usize(..self.names.len())].clone();
         let kinds = if self.is_nixos { 48 } else { 42 };
         let said = match self.random.u8(..kinds) {
-            0..=3 => self.crash(&agent),
-            4 => self.crash_with_dependents(&agent),
+            0..=2 => self.crash(&agent),
+            3 | 4 => self.crash_with_dependents(&agent),
             5..=9 => self.change_specs(&agent).await?,
             10..=13 => self.deploy_badly(&agent).await?,
             14 | 15 => self.deploy_again(&agent).await?,
