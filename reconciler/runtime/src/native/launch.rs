@@ -260,7 +260,7 @@ fn prepare_cgroup(
         cgroup.limit(resources, &shared.enforcement.controllers)?;
         // Before anything runs there: what it says in its first instant is heard, even if it is
         // its last.
-        shared.cgroup_ids.learn(&request.agent, &directory)?;
+        shared.cgroup_ids.learn_open(&request.agent, &directory)?;
         Ok(directory)
     };
     let what = || format!("cannot prepare the cgroup {}", cgroup.path().display());

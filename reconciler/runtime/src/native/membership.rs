@@ -47,13 +47,13 @@ impl CgroupIds {
 
     /// Remembers the cgroup in which an agent is about to live. The kernel never gives such a
     /// number twice.
-    pub fn learn(&self, agent: &AgentName, directory: &OwnedFd) -> io::Result<()> {
+    pub fn learn_open(&self, agent: &AgentName, directory: &OwnedFd) -> io::Result<()> {
         self.set(agent, rustix::fs::fstat(directory)?.st_ino);
         Ok(())
     }
 
     /// Remembers where an instance lives that runs already.
-    pub fn learn_running(&self, agent: &AgentName, tree: &Tree) {
+    pub fn learn(&self, agent: &AgentName, tree: &Tree) {
         let Tree::Cgroup(cgroup) = tree else { return };
         if let Ok(directory) = fs::metadata(cgroup.path()) {
             self.set(agent, directory.ino()); // else its processes are known by /proc

@@ -74,7 +74,7 @@ impl Shared {
     /// Registers a running instance and waits for its end in the background.
     pub fn watch(self: &Arc<Self>, agent: &AgentName, instance: Instance, process: Process) {
         let latest = Latest::running(instance, process);
-        self.cgroup_ids.learn_running(agent, &latest.tree);
+        self.cgroup_ids.learn(agent, &latest.tree);
         // Registered first: an end that is seen at once must find its instance.
         self.table.put(agent, latest.clone());
         self.wait_for(agent, &latest);
