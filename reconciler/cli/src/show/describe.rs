@@ -4,9 +4,7 @@
 //! what happens next. Then the particulars. Where to start: [`describe`].
 
 use osmoda_core::status::{ConditionStatus, ConditionType, Phase};
-use osmoda_node::api::types::{
-    AgentObject, EntryObject, GenerationItem, ProbeResult, ProbeStatus,
-};
+use osmoda_node::api::types::{AgentObject, EntryObject, GenerationItem, ProbeResult, ProbeStatus};
 use serde_json::Value;
 
 use super::{
