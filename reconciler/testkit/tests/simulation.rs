@@ -183,12 +183,6 @@ fn a_budget_that_is_spent_at_once_is_caught() {
 }
 
 #[test]
-fn dependencies_that_are_stopped_before_their_dependents_are_caught() {
-    let said = ["which depends on it, still runs"];
-    caught(Sabotage::ForgetsDependenciesAtTheEnd, &said);
-}
-
-#[test]
 fn dependencies_that_nobody_waits_for_are_caught() {
     let said = ["which it depends on"];
     caught(Sabotage::IgnoresDependencies, &said);

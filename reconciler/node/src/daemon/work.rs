@@ -214,8 +214,12 @@ fn in_force<R: HostRuntime>(reconciler: &mut Loop<R>, first: &First) -> Loaded {
     };
     let declared = reconciler.carry_on().into_iter();
     let agents = declared.map(|(name, agent)| {
-        let file = PathBuf::new();
-        (name, LoadedAgent { agent, file })
+        let loaded = LoadedAgent {
+            agent,
+            file: PathBuf::new(),
+            recipe: None,
+        };
+        (name, loaded)
     });
     Loaded {
         agents: agents.collect(),

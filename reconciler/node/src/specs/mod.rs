@@ -140,8 +140,11 @@ pub fn load_node(json: &str) -> Option<Loaded> {
     let mut gathered = Gathered::default();
     let decoded = gather::decode(&json::read(json).ok()?);
     gathered.documents.push((0, decoded));
-    let (file, text) = (PathBuf::new(), None);
-    gathered.sources.push(Source { file, text });
+    gathered.sources.push(Source {
+        file: PathBuf::new(),
+        text: None,
+        recipe: None,
+    });
     let loaded = assemble(gathered);
     loaded.node.is_some().then_some(loaded)
 }

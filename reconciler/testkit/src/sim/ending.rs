@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use osmoda_core::{name::AgentName, spec::Rollback, status::Phase};
 
-use super::{Simulation, blueprint::Quality, sabotage::Sabotage};
+use super::{Simulation, blueprint::Quality};
 use crate::fake_runtime::conduct::{Conduct, Lasts};
 
 /// Simulated time in which the world must come to rest, both times: the longest hang that is
@@ -60,11 +60,6 @@ impl Simulation {
     /// dependencies.
     async fn shut_down(&mut self) -> Result<(), String> {
         self.history.push("      the daemon is told to end".into());
-        if self.sabotage == Sabotage::ForgetsDependenciesAtTheEnd {
-            self.sabotage = Sabotage::IgnoresDependencies;
-            self.tell_specs().await?;
-            tokio::time::sleep(REST_WITHIN).await;
-        }
         let daemon = self.daemon.take().ok_or("there is no daemon")?;
         let told = daemon.handle.shutdown("SIGTERM".into(), false).await;
         told.map_err(|gone| gone.to_string())?;

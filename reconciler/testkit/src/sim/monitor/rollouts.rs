@@ -98,7 +98,11 @@ impl Inner {
             }
             ("OutsideAction", _) => rollouts.lifted(said.path("to")),
             ("SpecChanged", _) => {
-                rollouts.chosen = None;
+                // What is known to be bad is not deployed: what somebody chose stays.
+                let is_new = |path: &String| said.text("digest") == Some(digest_in(path));
+                if !rollouts.bad.iter().any(is_new) {
+                    rollouts.chosen = None;
+                }
                 rollouts.went_back_for.clear();
             }
             ("RollbackSucceeded", _) => match open {

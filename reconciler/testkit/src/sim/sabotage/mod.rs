@@ -59,8 +59,6 @@ pub enum Sabotage {
     SpendsBudgetAtOnce,
     /// Nobody waits for anybody.
     IgnoresDependencies,
-    /// Nobody is stopped before those it depends on.
-    ForgetsDependenciesAtTheEnd,
     /// A rollback leads to the generation below, as `nix-env --rollback`.
     GoesBackBelow,
     /// What was gone back from is made active again.
