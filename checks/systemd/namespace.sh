@@ -136,6 +136,8 @@ rm -f "$log"
 
 environment=()
 while IFS= read -r -d '' variable; do
+    # systemd takes no name with another character (nextest sets some).
+    [[ $variable =~ ^[A-Za-z_][A-Za-z0-9_]*= ]] || continue
     case $variable in
         _=* | SYSTEMD=* | SHLVL=* | PWD=* | OLDPWD=*) ;;
         *) environment+=("--setenv=$variable") ;;

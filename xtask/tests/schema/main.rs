@@ -17,7 +17,11 @@ mod verdict;
 use std::collections::BTreeSet;
 
 use osmoda_core::{
-    spec::{decode::RESERVED_VARIABLES, error::SpecErrorKind},
+    spec::{
+        Sandbox,
+        decode::{Document, RESERVED_VARIABLES},
+        error::SpecErrorKind,
+    },
     units::{ByteSize, CpuPercent, Period},
 };
 use serde_json::{Value, json};
@@ -84,12 +88,24 @@ fn every_default_is_what_the_program_takes_when_nothing_is_said() {
         let Some(default) = field.schema.get("default") else {
             continue;
         };
-        let silent = field.decoded(None);
-        let spoken = field.decoded(Some(default));
+        let silent = meant(field.decoded(None));
+        let spoken = meant(field.decoded(Some(default)));
         assert_eq!(spoken, silent, "{} = {default}", field.name());
         defaults += 1;
     }
     assert!(defaults > 60, "only {defaults} defaults were found");
+}
+
+/// The program tells a sandbox that was asked for from one that is its default, to be able to say
+/// where it cannot be had. What is done is the same.
+fn meant(document: Document) -> Document {
+    match document {
+        Document::Agent(mut draft) => {
+            draft.spec.sandbox.get_or_insert(Sandbox::Default);
+            Document::Agent(draft)
+        }
+        node @ Document::Node(_) => node,
+    }
 }
 
 #[test]

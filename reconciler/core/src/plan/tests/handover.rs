@@ -226,9 +226,18 @@ fn nothing_is_deployed_over_what_cannot_be_read_without_need_or_against_a_hold()
     held.hold_until = Some(Mono(NOW.0 + S));
     let mut unsure = Case::unread();
     unsure.observed.instance = Observation::Unknown("no answer".into());
-    let mut absent = Case::unread();
-    absent.desired = None;
-    for case in [same, held, unsure, absent, Case::unread().paused()] {
+    for case in [same, held, unsure, Case::unread().paused()] {
         assert_eq!(case.plan().step, None, "{case:?}");
     }
+}
+
+#[test]
+fn an_agent_that_left_the_specs_is_stopped_also_if_its_generation_cannot_be_read() {
+    let mut case = Case::unread();
+    case.desired = None;
+    let step = case.plan().step.unwrap();
+    assert_eq!(
+        (step.action.kind(), step.reason),
+        (ActionKind::Stop, "SpecRemoved")
+    );
 }

@@ -20,6 +20,11 @@ pub(super) struct Rollouts {
     good: Vec<String>,
     /// A person's or an operator's choice since the spec changed.
     chosen: Option<String>,
+    /// The desired manifest that it was made under.
+    chosen_under: Option<String>,
+    /// A choice that another spec has overruled, while nothing was deployed since: should its
+    /// spec come back before the loop acts, then nothing has changed.
+    overruled: Option<String>,
     /// Desired manifests that were gone back from, since the spec changed.
     went_back_for: BTreeSet<String>,
     /// Automatic rollbacks that were carried out; simulations are shorter than their window.
@@ -50,8 +55,10 @@ impl Rollouts {
         self.good.contains(path)
     }
 
-    fn lifted(&mut self, path: Option<&str>) {
+    fn lifted(&mut self, path: Option<&str>, desired: Option<String>) {
         self.chosen = path.map(str::to_owned);
+        self.chosen_under = desired;
+        self.overruled = None;
         if let Some(path) = path {
             self.bad.remove(path);
         }
@@ -96,17 +103,23 @@ impl Inner {
                     .retain(|path| Some(path) != of("generation").as_ref());
                 rollouts.bad.extend(of("generation"));
             }
-            ("OutsideAction", _) => rollouts.lifted(said.path("to")),
+            ("OutsideAction", _) => rollouts.lifted(said.path("to"), desired),
+            ("GenerationActivated", _) => rollouts.overruled = None,
             ("SpecChanged", _) => {
                 // What is known to be bad is not deployed: what somebody chose stays.
                 let is_new = |path: &String| said.text("digest") == Some(digest_in(path));
                 if !rollouts.bad.iter().any(is_new) {
-                    rollouts.chosen = None;
+                    rollouts.overruled = rollouts.chosen.take().or(rollouts.overruled.take());
+                }
+                if said.text("digest") == rollouts.chosen_under.as_deref() {
+                    rollouts.chosen = rollouts.overruled.take().or(rollouts.chosen.take());
                 }
                 rollouts.went_back_for.clear();
             }
             ("RollbackSucceeded", _) => match open {
-                Some(Open::Switch { operator: true, .. }) => rollouts.lifted(said.path("to")),
+                Some(Open::Switch { operator: true, .. }) => {
+                    rollouts.lifted(said.path("to"), desired);
+                }
                 _ => {
                     rollouts.went_back_for.extend(desired);
                     rollouts.rollbacks += 1;

@@ -39,7 +39,7 @@ pub enum Sabotage {
     OneFailureCounts,
     /// A threshold is never reached: a probe may fail as often as it likes.
     NoFailureCounts,
-    /// READY=1 is waited for a second too long.
+    /// READY=1 is waited for twice as long as it may take.
     JudgesStartLate,
     /// READY=1 is waited for a second less than it may take.
     JudgesStartEarly,
@@ -98,7 +98,7 @@ impl Sabotage {
             }
             Self::OneFailureCounts => all_thresholds(spec, 1),
             Self::NoFailureCounts => all_thresholds(spec, 1_000),
-            Self::JudgesStartLate => spec["rollout"]["progressDeadline"] = json!("26s"),
+            Self::JudgesStartLate => spec["rollout"]["progressDeadline"] = json!("50s"),
             Self::JudgesStartEarly => spec["rollout"]["progressDeadline"] = json!("24s"),
             Self::JudgesMemoryLate | Self::JudgesMemoryEarly => {
                 let Some(honest) = honest.spec.resources.memory_high else {
