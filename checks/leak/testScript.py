@@ -72,7 +72,7 @@ with subtest("a limit changed by hand is a difference, until the next start sets
     assert differences("modest") == {}, differences("modest")
 
 with subtest("doctor finds the controllers at work"):
-    report = json.loads(machine.execute("osmoda doctor -o json")[1])
+    report = json.loads(machine.execute("osmoda doctor --runtime native -o json")[1])
     cgroups = [item for item in report["findings"] if item["area"] == "cgroups"]
     assert all(item["level"] == "ok" for item in cgroups), cgroups
     assert any("memory, cpu, pids" in item["message"] for item in cgroups), cgroups

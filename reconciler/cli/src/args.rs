@@ -177,6 +177,16 @@ pub enum Runtime {
     Systemd,
 }
 
+impl From<Runtime> for osmoda_node::daemon::RuntimeChoice {
+    fn from(runtime: Runtime) -> Self {
+        match runtime {
+            Runtime::Auto => Self::Auto,
+            Runtime::Native => Self::Native,
+            Runtime::Systemd => Self::Systemd,
+        }
+    }
+}
+
 /// Where the bundles of new generations are made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 pub enum Bundles {
@@ -383,6 +393,15 @@ pub struct Doctor {
     /// What `pkgs` and `lib` of .nix specs come from
     #[arg(long, value_name = "DIR", env = "OSMODA_NIXPKGS", hide_env = true)]
     pub nixpkgs: Option<PathBuf>,
+    /// What starts and watches agents, as the daemon is told
+    #[arg(
+        long,
+        value_enum,
+        default_value_t,
+        env = "OSMODA_RUNTIME",
+        hide_env = true
+    )]
+    pub runtime: Runtime,
     /// Where the bundles of new generations are made
     #[arg(
         long,

@@ -27,6 +27,7 @@ pub fn doctor(global: &Global, args: &Doctor) -> Outcome {
         load,
         ledger: args.ledger.clone(),
         bundles: args.bundles.into(),
+        runtime: args.runtime.into(),
     });
     match args.output.output {
         Some(format) => output::object(format, &report)?,

@@ -1,7 +1,7 @@
 //! `osmoda run`: hands over to the node daemon.
 
 use osmoda_node::{
-    daemon::{self, DaemonError, DaemonOptions, RuntimeChoice},
+    daemon::{self, DaemonError, DaemonOptions},
     error::chain,
     paths::Wanted,
     specs::{LoadOptions, SpecsRef},
@@ -10,7 +10,7 @@ use tracing_subscriber::EnvFilter;
 
 use super::resolve;
 use crate::{
-    args::{Global, Run, Runtime},
+    args::{Global, Run},
     failure::{Answer, Failure, Outcome},
     output,
 };
@@ -33,11 +33,7 @@ pub fn run(global: &Global, args: Run) -> Outcome {
         paths,
         specs,
         load,
-        runtime: match args.runtime {
-            Runtime::Auto => RuntimeChoice::Auto,
-            Runtime::Native => RuntimeChoice::Native,
-            Runtime::Systemd => RuntimeChoice::Systemd,
-        },
+        runtime: args.runtime.into(),
         bundles: args.bundles.into(),
         keep_agents: args.keep_agents,
         ledger: args.ledger,

@@ -18,7 +18,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    daemon::{BundlesChoice, RuntimeKind},
+    daemon::{BundlesChoice, RuntimeChoice, RuntimeKind},
     paths::Paths,
     specs::{LoadOptions, SpecsRef},
 };
@@ -36,6 +36,8 @@ pub struct Request {
     pub ledger: Option<PathBuf>,
     /// Where bundles of new generations are made.
     pub bundles: BundlesChoice,
+    /// What starts agents, as the daemon is or will be told.
+    pub runtime: RuntimeChoice,
 }
 
 /// How bad a finding is.
@@ -116,7 +118,7 @@ pub fn examine(request: &Request) -> Report {
     let daemon = permissions::daemon(paths);
     let ledger = request.ledger.clone().unwrap_or_else(|| paths.ledger());
     let specs = agents::load(request);
-    let (kind, runtime) = runtime::runtime(daemon);
+    let (kind, runtime) = runtime::runtime(request.runtime, daemon);
     let cgroups = match kind {
         RuntimeKind::Native => runtime::cgroups(daemon),
         RuntimeKind::Systemd => Findings::of("cgroups"), // they are systemd's to divide

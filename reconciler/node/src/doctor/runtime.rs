@@ -25,12 +25,16 @@ const ENFORCES: [(&str, &str); 3] = [
 const DELEGATE: &str = "run the daemon as a service with Delegate=yes \
     (contrib/systemd/osmoda.service), on a host that boots with cgroup v2 alone";
 
-/// The runtime that `auto` takes on this host, and what is found about it.
-pub(super) fn runtime(daemon: Option<u32>) -> (RuntimeKind, Findings) {
+/// The runtime that is taken on this host, and what is found about it.
+pub(super) fn runtime(wanted: RuntimeChoice, daemon: Option<u32>) -> (RuntimeKind, Findings) {
     let mut findings = Findings::of("runtime");
-    // With `auto` there is always one.
-    let (kind, why) =
-        choose(RuntimeChoice::Auto, systemd::check()).unwrap_or((RuntimeKind::Native, None));
+    let (kind, why) = choose(wanted, systemd::check()).unwrap_or_else(|why| {
+        findings.fail(
+            format!("systemd: {why}"),
+            "use --runtime native; what follows is about that one",
+        );
+        (RuntimeKind::Native, None)
+    });
     match kind {
         RuntimeKind::Native => findings.ok(format!(
             "native: agents are children of the daemon{}",
