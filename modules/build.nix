@@ -75,7 +75,8 @@ rec {
       buildPhaseCargoCommand = ''
         cargo test --no-run --locked --ignore-rust-version --profile release --message-format json \
           --package osmoda-testkit --package osmoda-nix --bins \
-          --test conformance_native --test profile_like_nix_env >built.json
+          --test conformance_native --test conformance_systemd \
+          --test profile_like_nix_env >built.json
       '';
       installPhaseCommand = ''
         executable() {
@@ -84,6 +85,7 @@ rec {
         }
         mkdir -p "$out/bin" "$out/share/osmoda-testkit"
         install -m 755 "$(executable conformance_native)" "$out/bin/osmoda-conformance"
+        install -m 755 "$(executable conformance_systemd)" "$out/bin/osmoda-conformance-systemd"
         install -m 755 "$(executable profile_like_nix_env)" "$out/bin/profile-like-nix-env"
         agent="$(dirname "$(dirname "$(executable conformance_native)")")/osmoda-test-agent"
         install -m 755 "$agent" "$out/bin/osmoda-test-agent"
