@@ -20,6 +20,8 @@ const COME_BOUND: Duration = Duration::from_secs(60);
 
 /// Kills after which a bad deploy has to be condemned; its budget is one restart.
 const KILLS_MAX: usize = 10;
+/// Deploys of one agent that are gone back from in a day; a further one is held.
+pub const BUDGET: usize = 3;
 
 /// Nanoseconds of each way back.
 ///
