@@ -151,20 +151,28 @@ pub(super) async fn conclude(
     unit: &Unit,
     run: ManagerId,
 ) -> Option<Exit> {
-    let exit = process
-        .end_told_by(|| find_out(shared, agent, process, unit, run))
-        .await?;
-    let shared = shared.upgrade()?;
-    let newly = shared.table.record_exit(agent, invocation, process, &exit);
-    if newly {
-        let noted = note::update(&shared.instances_dir, agent, |note| {
-            note.exit = Some(exit.clone());
-        });
-        if let Err(error) = noted {
-            tracing::warn!(%agent, %error, "an end is not in the instance note");
-        }
-    }
+    let find_out = || async {
+        let exit = find_out(shared, agent, process, unit, run).await?;
+        // Before anybody is told: whoever is may forget the agent, and with it the note.
+        write_down(&*shared.upgrade()?, agent, invocation, &exit);
+        Some(exit)
+    };
+    let exit = process.end_told_by(find_out).await?;
+    let table = &shared.upgrade()?.table;
+    table.record_exit(agent, invocation, process, &exit);
     Some(exit)
+}
+
+/// Puts an end into the note of its instance.
+fn write_down(shared: &Shared, agent: &AgentName, invocation: InvocationId, exit: &Exit) {
+    let noted = note::update(&shared.instances_dir, agent, |note| {
+        if note.invocation == invocation {
+            note.exit = Some(exit.clone());
+        }
+    });
+    if let Err(error) = noted {
+        tracing::warn!(%agent, %error, "an end is not in the instance note");
+    }
 }
 
 async fn find_out(
@@ -225,12 +233,7 @@ async fn shuts_down(shared: &Shared) -> bool {
 
 /// Makes the end known of an instance that nobody could watch.
 pub(super) fn record_at_once(shared: &Shared, instance: &Instance, tree: Tree, exit: Exit) {
-    let noted = note::update(&shared.instances_dir, &instance.agent, |note| {
-        note.exit = Some(exit.clone());
-    });
-    if let Err(error) = noted {
-        tracing::warn!(agent = %instance.agent, %error, "an end is not in the instance note");
-    }
+    write_down(shared, &instance.agent, instance.invocation, &exit);
     let latest = Latest {
         instance: Instance {
             state: InstanceState::Exited(exit),
