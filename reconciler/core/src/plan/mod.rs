@@ -9,6 +9,7 @@
 //!
 //! Where to start: [`plan`], whose steps read in the order in which they are decided.
 
+mod account;
 mod build;
 mod decide;
 mod rollout;

@@ -1,7 +1,7 @@
 //! Tables: what runs, who is well under it, and what is done about it.
 
 use super::*;
-use crate::{event::EventKind, units::Period};
+use crate::{event::EventKind, rollout::Verdict, spec::SystemRollback, units::Period};
 
 const S: u64 = 1_000_000;
 
