@@ -113,6 +113,8 @@ pub fn settle(memory: &Memory, done: &Done<'_>) -> Settled {
             settling.succeeded(|_| ());
             settling.memory.rollout.deleted(pruned);
             settling.memory.acted = Some(*digest);
+            // Another deploy: should it fail, then that has another cause.
+            settling.memory.rollout.went_back_for = None;
             settling.active(generation, *digest, false);
         }
         (Action::Switch { to, .. }, Outcome::Switched { digest }) => settling.switched(to, *digest),

@@ -176,7 +176,8 @@ pub struct RolloutMemory {
     pub probation: Option<Probation>,
     /// The switch that is to be made.
     pub going_back: Option<GoingBack>,
-    /// The desired manifest that was gone back from: not a second time for the same.
+    /// The desired manifest that was gone back from, if nothing was deployed since: not a second
+    /// time for the same.
     pub went_back_for: Option<Digest>,
     /// Automatic rollbacks that still count.
     pub rollbacks: Vec<Stopwatch>,

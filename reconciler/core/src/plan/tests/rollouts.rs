@@ -253,6 +253,34 @@ fn what_was_gone_back_from_is_not_deployed_again_and_the_diff_says_why() {
 }
 
 #[test]
+fn what_was_deployed_since_has_a_way_back_though_the_bad_spec_is_desired_again() {
+    let mut case = Case::running(default);
+    let bad = agent("bad", default);
+    let rollout = &mut case.memory.rollout;
+    rollout.activated(&generation(2), bad.digest, false, NOW, Wall(1));
+    rollout.condemn(&generation(2), BadReason::FailedOnProbation, NOW, Wall(1));
+    rollout.went_back_for = Some(bad.digest);
+    case.memory.acted = Some(bad.digest);
+    case.desired = Some(agent("v3", default));
+    let records = case.settled(&Outcome::Activated {
+        generation: generation(3),
+        pruned: Vec::new(),
+    });
+    assert!(records.contains(&EventKind::GenerationActivated));
+    case.observed.active = Observation::Known(Some(Active {
+        generation: generation(3),
+        agent: agent("v3", default).agent,
+        digest: agent("v3", default).digest,
+    }));
+    case.desired = Some(bad);
+    case.instance(InstanceState::Running { pid: 9 });
+    case.turn();
+    let case = case.ends(CRASH);
+    assert_eq!(case.bad().unwrap().stays, None);
+    assert_eq!(case.steps()[0], "Switch FailedOnProbation");
+}
+
+#[test]
 fn a_way_back_that_is_gone_gives_way_to_the_next_or_to_holding_on() {
     let mut case = Case::on_probation(default).at(1).ends(CRASH);
     let records = case.settled(&Outcome::Unusable("damaged".into()));
