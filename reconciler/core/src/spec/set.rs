@@ -39,10 +39,17 @@ pub struct Refused {
     pub error: SpecError,
 }
 
+/// What an agent is written to depend on, whatever else is wrong with it.
+struct Declared {
+    source: usize,
+    name_span: Span,
+    depends_on: Vec<(AgentName, Span)>,
+}
+
 /// Checks documents against each other.
 ///
 /// `documents` come with the number of their source; invalid ones take part with their names, so
-/// that a dependency on one is not called unknown. `elsewhere` are names that may well be
+/// that a dependency on one is not called unknown, and with their dependencies. `elsewhere` are names that may well be
 /// declared in a source that cannot be read at all.
 pub fn check(
     documents: Vec<(usize, Result<Document, Invalid>)>,
@@ -52,6 +59,7 @@ pub fn check(
     let mut claims: BTreeMap<AgentName, Vec<(usize, Span)>> = BTreeMap::new();
     let mut nodes: Vec<(usize, Span)> = Vec::new();
     let mut drafts: Vec<(usize, AgentDraft)> = Vec::new();
+    let mut declared: Vec<(AgentName, Declared)> = Vec::new();
     for (source, document) in documents {
         match document {
             Ok(Document::Agent(draft)) => {
@@ -60,6 +68,7 @@ pub fn check(
                     .entry(name)
                     .or_default()
                     .push((source, draft.name_span));
+                declared.push((draft.name.clone(), Declared::of(source, &draft)));
                 drafts.push((source, *draft));
             }
             Ok(Document::Node(draft)) => {
@@ -67,13 +76,23 @@ pub fn check(
                 nodes.push((source, span));
                 set.node = Some((source, node));
             }
-            Err(Invalid { subject, errors }) => {
+            Err(Invalid {
+                subject,
+                errors,
+                depends_on,
+            }) => {
                 match &subject {
                     Subject::Agent(name, span) => {
                         claims
                             .entry(name.clone())
                             .or_default()
                             .push((source, *span));
+                        let agent = Declared {
+                            source,
+                            name_span: *span,
+                            depends_on,
+                        };
+                        declared.push((name.clone(), agent));
                     }
                     Subject::Node(span) => nodes.push((source, *span)),
                     Subject::Unknown => {}
@@ -89,14 +108,26 @@ pub fn check(
     set.one_node(&nodes);
     set.names_once(&claims);
     let known: BTreeSet<&AgentName> = claims.keys().chain(elsewhere).collect();
+    let is_unique = |name: &AgentName| claims.get(name).is_none_or(|all| all.len() == 1);
     for (source, draft) in drafts {
-        let is_unique = claims.get(&draft.name).is_none_or(|all| all.len() == 1);
-        if is_unique && set.dependencies_exist(source, &draft, &known) {
+        if is_unique(&draft.name) && set.dependencies_exist(source, &draft, &known) {
             set.agents.insert(draft.name.clone(), (source, draft));
         }
     }
-    set.no_circle();
+    declared.retain(|(name, _)| is_unique(name));
+    set.no_circle(&declared.into_iter().collect());
     set
+}
+
+impl Declared {
+    fn of(source: usize, draft: &AgentDraft) -> Self {
+        let names = draft.spec.depends_on.iter().cloned();
+        Self {
+            source,
+            name_span: draft.name_span,
+            depends_on: names.zip(draft.dependency_spans.iter().copied()).collect(),
+        }
+    }
 }
 
 impl SpecSet {
@@ -156,23 +187,27 @@ impl SpecSet {
         all_exist
     }
 
-    fn no_circle(&mut self) {
-        for ring in rings(&self.agents) {
+    /// Refuses who is part of a ring, also one that is closed by agents with other mistakes.
+    fn no_circle(&mut self, declared: &BTreeMap<AgentName, Declared>) {
+        for ring in rings(declared) {
             for (index, name) in ring.iter().enumerate() {
-                let Some((source, draft)) = self.agents.remove(name) else {
+                let Some(agent) = declared.get(name) else {
                     continue;
                 };
+                self.agents.remove(name);
                 let mut turned = ring.clone();
                 turned.rotate_left(index);
                 let next = turned.get(1);
-                let depends_on = &draft.spec.depends_on;
-                let edge = depends_on.iter().position(|name| Some(name) == next);
+                let depends_on = &agent.depends_on;
+                let edge = (depends_on.iter()).position(|(name, _)| Some(name) == next);
                 let edge = edge.unwrap_or_default();
+                let span = depends_on.get(edge).map(|(_, span)| *span);
                 let kind = SpecErrorKind::DependencyCycle { ring: turned };
                 let path = format!("spec.dependsOn[{edge}]");
-                let error = SpecError::new(kind, path, dependency_span(&draft, edge));
+                let error = SpecError::new(kind, path, span.unwrap_or_default());
                 let error = error.hint("remove one of these dependencies");
-                self.refuse(source, subject(&draft), error);
+                let subject = Subject::Agent(name.clone(), agent.name_span);
+                self.refuse(agent.source, subject, error);
             }
         }
     }
@@ -206,7 +241,7 @@ fn point_at_other(
 /// Every agent that depends on itself through others, in rings: the shortest ring through the
 /// first such agent by name, then the next among the remaining, and so on. An agent of several
 /// rings is reported with one of them.
-fn rings(agents: &BTreeMap<AgentName, (usize, AgentDraft)>) -> Vec<Vec<AgentName>> {
+fn rings(agents: &BTreeMap<AgentName, Declared>) -> Vec<Vec<AgentName>> {
     let remaining = without_ends(agents);
     let mut reported: BTreeSet<&AgentName> = BTreeSet::new();
     let mut rings = Vec::new();
@@ -223,21 +258,20 @@ fn rings(agents: &BTreeMap<AgentName, (usize, AgentDraft)>) -> Vec<Vec<AgentName
 }
 
 fn dependencies<'a>(
-    agents: &'a BTreeMap<AgentName, (usize, AgentDraft)>,
+    agents: &'a BTreeMap<AgentName, Declared>,
     name: &AgentName,
-) -> &'a [AgentName] {
-    agents
-        .get(name)
-        .map_or(&[], |(_, draft)| draft.spec.depends_on.as_slice())
+) -> impl Iterator<Item = &'a AgentName> {
+    let declared = agents.get(name).map(|agent| &agent.depends_on);
+    declared.into_iter().flatten().map(|(name, _)| name)
 }
 
 /// The agents that are left when those without dependency are taken away again and again: if
 /// there is no circle, none.
-fn without_ends(agents: &BTreeMap<AgentName, (usize, AgentDraft)>) -> BTreeSet<&AgentName> {
+fn without_ends(agents: &BTreeMap<AgentName, Declared>) -> BTreeSet<&AgentName> {
     let mut dependents: BTreeMap<&AgentName, Vec<&AgentName>> = BTreeMap::new();
     let mut open: BTreeMap<&AgentName, usize> = BTreeMap::new();
     for name in agents.keys() {
-        let declared = dependencies(agents, name).iter();
+        let declared = dependencies(agents, name);
         let declared = declared.filter(|dependency| agents.contains_key(*dependency));
         let mut count = 0;
         for dependency in declared {
@@ -266,7 +300,7 @@ fn without_ends(agents: &BTreeMap<AgentName, (usize, AgentDraft)>) -> BTreeSet<&
 fn shortest_ring<'a>(
     start: &'a AgentName,
     remaining: &BTreeSet<&'a AgentName>,
-    agents: &'a BTreeMap<AgentName, (usize, AgentDraft)>,
+    agents: &'a BTreeMap<AgentName, Declared>,
 ) -> Option<Vec<&'a AgentName>> {
     let mut came_from: BTreeMap<&AgentName, &AgentName> = BTreeMap::new();
     let mut queue = VecDeque::from([start]);

@@ -93,8 +93,11 @@ pub(super) fn decode(tree: &Tree) -> Decoded {
                 Document::Agent(draft) => Subject::Agent(draft.name, draft.name_span),
                 Document::Node(draft) => Subject::Node(draft.span),
             };
-            let errors = vec![error];
-            Err(Invalid { subject, errors })
+            Err(Invalid {
+                subject,
+                errors: vec![error],
+                depends_on: Vec::new(),
+            })
         }
     }
 }
@@ -152,10 +155,12 @@ impl Gathered {
                 }
             }
             Some(Err(error)) => {
-                let subject = Subject::Unknown;
-                let errors = vec![error];
-                self.documents
-                    .push((source, Err(Invalid { subject, errors })));
+                let invalid = Invalid {
+                    subject: Subject::Unknown,
+                    errors: vec![error],
+                    depends_on: Vec::new(),
+                };
+                self.documents.push((source, Err(invalid)));
             }
         }
     }

@@ -58,12 +58,12 @@ impl Reader {
             .collect()
     }
 
-    /// The spec, and where each entry of its `dependsOn` stands.
+    /// The spec as far as it can be read, and where each entry of its `dependsOn` stands.
     pub(super) fn agent_spec(
         &mut self,
         slot: &Slot<'_>,
         own_name: Option<&AgentName>,
-    ) -> Option<(AgentSpec, Vec<Span>)> {
+    ) -> (AgentSpec, Vec<Span>) {
         let fields = self.fields(slot, &SPEC);
         let command = self.required(&fields, ("command", COMMAND_EXAMPLE), Self::argv);
         let mut spec = AgentSpec::new(command.unwrap_or_default());
@@ -85,7 +85,7 @@ impl Reader {
         spec.stop = self.group(&fields, "stop", Self::stop);
         spec.rollout = self.group(&fields, "rollout", Self::rollout);
         spec.sandbox = self.optional(&fields, "sandbox", Self::sandbox);
-        self.is_clean().then_some((spec, spans))
+        (spec, spans)
     }
 
     /// A group of fields that has a default as a whole.

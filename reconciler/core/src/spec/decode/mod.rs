@@ -82,6 +82,8 @@ pub struct Invalid {
     pub subject: Subject,
     /// Every mistake, at least one, in the order of the source.
     pub errors: Vec<SpecError>,
+    /// The entries of an agent's `spec.dependsOn`, as far as they could be read.
+    pub depends_on: Vec<(AgentName, Span)>,
 }
 
 /// What an invalid document would have declared.
@@ -142,6 +144,7 @@ fn invalid(reader: Reader, subject: Subject) -> Invalid {
     Invalid {
         subject,
         errors: reader.finish(),
+        depends_on: Vec::new(),
     }
 }
 
@@ -182,7 +185,7 @@ fn decode_agent(mut reader: Reader, fields: &Fields<'_>) -> Result<Document, Inv
     let (name, labels) = metadata.unwrap_or_default();
     let own_name = name.as_ref().map(|(name, _)| name);
     let spec = reader.required(fields, ("spec", "{command: […]}"), |reader, slot| {
-        reader.agent_spec(slot, own_name)
+        Some(reader.agent_spec(slot, own_name))
     });
     match (name, spec) {
         (Some((name, name_span)), Some((spec, dependency_spans))) if reader.is_clean() => {
@@ -194,7 +197,13 @@ fn decode_agent(mut reader: Reader, fields: &Fields<'_>) -> Result<Document, Inv
                 dependency_spans,
             })))
         }
-        (Some((name, span)), _) => Err(invalid(reader, Subject::Agent(name, span))),
+        (Some((name, span)), spec) => {
+            let mut invalid = invalid(reader, Subject::Agent(name, span));
+            if let Some((spec, spans)) = spec {
+                invalid.depends_on = spec.depends_on.into_iter().zip(spans).collect();
+            }
+            Err(invalid)
+        }
         (None, _) => Err(invalid(reader, Subject::Unknown)),
     }
 }
