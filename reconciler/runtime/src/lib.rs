@@ -8,6 +8,7 @@ pub mod clock;
 pub mod native;
 mod probe;
 pub mod systemd;
+mod vacancy;
 
 use std::{collections::BTreeMap, future::Future, io, os::fd::OwnedFd, sync::Arc, time::Duration};
 
@@ -20,7 +21,10 @@ use osmoda_core::{
 };
 use tokio::sync::mpsc;
 
-pub use self::probe::{PROBE_OUTPUT_MAX, ProbeEnd, ProbeError, ProbeRequest};
+pub use self::{
+    probe::{PROBE_OUTPUT_MAX, ProbeEnd, ProbeError, ProbeRequest},
+    vacancy::holder_of,
+};
 
 /// Everything that a start needs. Execution makes no choices.
 #[derive(Debug, Clone)]

@@ -28,6 +28,8 @@ fn a_second_daemon_says_who_holds_the_state_and_ends() {
         let ran = scene.failing_daemon(scene.run_command(elsewhere)).exits(1);
         ran.saying(&[&holder]);
     }
+    let left = scene.path().join("state2");
+    assert!(!left.exists(), "who is refused leaves nothing behind");
     assert_eq!(scene.pid("a"), pid, "the first one goes on undisturbed");
     assert_eq!(scene.entries().len(), size);
     assert_eq!(scene.processes()["a"], [pid]);

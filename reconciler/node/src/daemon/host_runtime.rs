@@ -7,7 +7,7 @@ use std::path::Path;
 
 use osmoda_core::name::AgentName;
 use osmoda_runtime::{
-    Runtime,
+    Runtime, holder_of,
     native::{self, NativeOptions, NativeRuntime},
     systemd::{self, SystemdOptions, SystemdRuntime},
 };
@@ -21,6 +21,13 @@ pub(super) trait HostRuntime: Runtime + Sized {
     const NAME: &'static str;
     /// SIGTERM leaves its agents running: somebody else than the daemon holds them.
     const OUTLIVES_DAEMON: bool;
+
+    /// Looks whether another daemon has the agents. Nothing is made, so that a daemon that is
+    /// refused for it leaves nothing behind.
+    ///
+    /// # Errors
+    /// [`DaemonError::Taken`] if one has.
+    fn find_vacant(paths: &Paths) -> Result<(), DaemonError>;
 
     /// Opens it and adopts what runs.
     ///
@@ -42,9 +49,39 @@ pub(super) trait HostRuntime: Runtime + Sized {
     fn reconnect_senders(&self, bound_as: &Path) -> Vec<AgentName>;
 }
 
+fn native_refused(error: native::OpenError) -> DaemonError {
+    match error {
+        native::OpenError::Held { .. } => DaemonError::Taken(format!(
+            "{error}; stop that one, or name another directory with --runtime-dir"
+        )),
+        other => DaemonError::system("cannot open the native runtime", other),
+    }
+}
+
+fn systemd_refused(error: systemd::OpenError) -> DaemonError {
+    match error {
+        systemd::OpenError::Held { .. } => DaemonError::Taken(format!(
+            "{error}; stop that one: one daemon has the agents of a service manager"
+        )),
+        systemd::OpenError::TooOld { .. } => DaemonError::Refused(error.to_string()),
+        other => DaemonError::system("cannot open the systemd runtime", other),
+    }
+}
+
 impl HostRuntime for NativeRuntime {
     const NAME: &'static str = "native";
     const OUTLIVES_DAEMON: bool = false;
+
+    fn find_vacant(paths: &Paths) -> Result<(), DaemonError> {
+        let directory = paths.runtime.join("instances");
+        match holder_of(&directory) {
+            Some(holder) => Err(native_refused(native::OpenError::Held {
+                directory,
+                holder,
+            })),
+            None => Ok(()),
+        }
+    }
 
     async fn open_on(ground: &Ground) -> Result<Self, DaemonError> {
         let paths = &ground.options.paths;
@@ -58,12 +95,7 @@ impl HostRuntime for NativeRuntime {
         options.on_credential = Some(ground.credential_hook());
         // Ends of processes are waited for where the loop is.
         let _there = ground.loop_thread.scheduler().enter();
-        Self::open(options).map_err(|error| match error {
-            native::OpenError::Held { .. } => DaemonError::Taken(format!(
-                "{error}; stop that one, or name another directory with --runtime-dir"
-            )),
-            other => DaemonError::system("cannot open the native runtime", other),
-        })
+        Self::open(options).map_err(native_refused)
     }
 
     fn listen_before_ends(&self, listen: impl Fn() + Send + Sync + 'static) {
@@ -87,6 +119,13 @@ impl HostRuntime for SystemdRuntime {
     const NAME: &'static str = "systemd";
     const OUTLIVES_DAEMON: bool = true;
 
+    fn find_vacant(_: &Paths) -> Result<(), DaemonError> {
+        match holder_of(Path::new(systemd::HOST_LOCK)) {
+            Some(holder) => Err(systemd_refused(systemd::OpenError::Held { holder })),
+            None => Ok(()),
+        }
+    }
+
     async fn open_on(ground: &Ground) -> Result<Self, DaemonError> {
         let paths = &ground.options.paths;
         let clock = ground.clock.clone();
@@ -99,16 +138,7 @@ impl HostRuntime for SystemdRuntime {
         let opening = ground.loop_thread.scheduler().spawn(Self::open(options));
         match opening.await {
             Ok(Ok(runtime)) => Ok(runtime),
-            Ok(Err(error @ systemd::OpenError::Held { .. })) => Err(DaemonError::Taken(format!(
-                "{error}; stop that one: one daemon has the agents of a service manager"
-            ))),
-            Ok(Err(error @ systemd::OpenError::TooOld { .. })) => {
-                Err(DaemonError::Refused(error.to_string()))
-            }
-            Ok(Err(other)) => Err(DaemonError::system(
-                "cannot open the systemd runtime",
-                other,
-            )),
+            Ok(Err(error)) => Err(systemd_refused(error)),
             Err(error) => Err(DaemonError::system(
                 "opening the systemd runtime failed",
                 error,

@@ -172,6 +172,12 @@ async fn serve(
     kind: RuntimeKind,
     given: Option<OwnedFd>,
 ) -> Result<(Ending, Option<OwnedFd>), DaemonError> {
+    if !options.paths.state.exists() {
+        match kind {
+            RuntimeKind::Native => NativeRuntime::find_vacant(&options.paths)?,
+            RuntimeKind::Systemd => SystemdRuntime::find_vacant(&options.paths)?,
+        }
+    }
     let ground = Ground::lay(options).await?;
     match kind {
         RuntimeKind::Native => work(NativeRuntime::open_on(&ground).await?, ground, given).await,

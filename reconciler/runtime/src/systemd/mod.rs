@@ -87,7 +87,7 @@ pub const UNIT_PREFIX: &str = "osmoda-";
 
 /// Locked by the one daemon that works with this host's systemd, wherever its own directories are.
 /// It is there wherever systemd is, and a hardened daemon need not be able to write to it.
-const HOST_LOCK: &str = "/run/systemd/system";
+pub const HOST_LOCK: &str = "/run/systemd/system";
 
 /// Probes that are being started at once: each has PID 1 at work for a while.
 const PROBE_STARTS: usize = 8;
