@@ -15,6 +15,8 @@ use std::{env, thread, time::Duration};
 use osmoda_testkit::sim::{
     self, Summary, day,
     deaths::{self, Meanwhile, Outcome},
+    expectations,
+    monitor::Preparations,
     sabotage::Sabotage,
 };
 
@@ -62,8 +64,12 @@ fn every_seed_keeps_every_promise_and_converges() {
     let at_times = [total.effects, total.rollbacks];
     let systems = total.system_rollbacks;
     assert!(
-        seeds < SEEDS || systems > seeds / 20,
+        seeds < SEEDS || systems > seeds / 5,
         "systems are gone back from: {total:?}"
+    );
+    assert!(
+        seeds < SEEDS || total.undone > seeds / 2,
+        "likely restarts are not decided: {total:?}"
     );
     assert!(
         seeds < SEEDS
@@ -107,6 +113,12 @@ fn a_loop_that_acts_before_its_intent_is_caught() {
 fn a_runtime_that_acts_when_it_is_to_prepare_is_caught() {
     let said = ["before its intent was written"];
     caught(Sabotage::ActsWhilePreparing, &said);
+}
+
+#[test]
+fn a_runtime_that_starts_what_was_prepared_and_is_not_wanted_is_caught() {
+    let said = ["before its intent was written"];
+    caught(Sabotage::StartsWhatIsUndone, &said);
 }
 
 #[test]
@@ -189,6 +201,12 @@ fn dependencies_that_nobody_waits_for_are_caught() {
 }
 
 #[test]
+fn agents_that_are_stopped_before_those_who_need_them_are_caught() {
+    let said = ["which depends on it, still runs"];
+    caught(Sabotage::StopsInAnyOrder, &said);
+}
+
+#[test]
 fn a_rollback_to_the_generation_below_is_caught() {
     caught(Sabotage::GoesBackBelow, &["was made active, but"]);
 }
@@ -251,6 +269,21 @@ fn a_way_back_that_is_taken_away_leads_to_the_good_one_before_it() {
 #[test]
 fn a_persons_choice_in_the_midst_of_a_rollback_ends_in_something_good() {
     at_every_moment(Meanwhile::OldestChosen, |o| matches!(o.active, 1 | 2));
+}
+
+#[test]
+fn a_restart_that_was_expected_and_not_decided_leaves_nothing_behind() {
+    let outcome = expectations::cascade().unwrap();
+    let preparations = Preparations {
+        under_way: 0,
+        undone: 1,
+    };
+    let expected = expectations::Outcome {
+        preparations,
+        starts: [2, 2],
+        well: 2,
+    };
+    assert_eq!(outcome, expected);
 }
 
 /// Of a deploy that is bad or good, how long its probation lasted, when the daemon dies or the

@@ -83,18 +83,21 @@ pub struct Traits {
 pub struct Blueprint(BTreeMap<AgentName, Traits>);
 
 impl Blueprint {
-    /// One agent that tells when it is ready, with a probation of [`MIN_READY`] and 25 s to get
-    /// ready.
-    pub fn plain(name: &AgentName) -> Self {
-        let rules = json!({
-            "heartbeat": {"source": "Notify", "timeout": "15s"},
-            "rollout": {"minReady": format!("{MIN_READY}s"), "progressDeadline": "25s"},
+    /// Agents that tell when they are ready, each waiting for the one before it, with a probation of
+    /// [`MIN_READY`] and 25 s to get ready.
+    pub fn plain(names: &[AgentName]) -> Self {
+        let traits = names.iter().enumerate().map(|(n, name)| {
+            let depends_on: Vec<_> = names[..n].last().cloned().into_iter().collect();
+            let mut rules = json!({
+                "heartbeat": {"source": "Notify", "timeout": "15s"},
+                "rollout": {"minReady": format!("{MIN_READY}s"), "progressDeadline": "25s"},
+            });
+            if let Some(before) = depends_on.first() {
+                rules["dependsOn"] = json!([before.as_str()]);
+            }
+            (name.clone(), Traits { depends_on, rules })
         });
-        let depends_on = Vec::new();
-        Self(BTreeMap::from([(
-            name.clone(),
-            Traits { depends_on, rules },
-        )]))
+        Self(traits.collect())
     }
 
     /// What a seed makes of these agents, in the order of their dependencies.
@@ -120,6 +123,12 @@ impl Blueprint {
         self.0
             .get(agent)
             .map_or(&[], |traits| traits.depends_on.as_slice())
+    }
+
+    /// Whether an agent asks for the system to go back, should its own way back not help.
+    pub fn escalates(&self, agent: &AgentName) -> bool {
+        let rules = self.0.get(agent).map(|traits| &traits.rules);
+        rules.is_some_and(|rules| rules["rollout"]["rollback"] == "System")
     }
 
     /// Who waits for an agent.

@@ -71,7 +71,7 @@ pub fn probation(
 ) -> Result<Duration, Box<Violation>> {
     scheduler().block_on(async {
         let mut simulation = Simulation::new(0, Sabotage::None, &["alpha"]);
-        simulation.blueprint = Blueprint::plain(&simulation.names[0]);
+        simulation.blueprint = Blueprint::plain(&simulation.names);
         let judged = simulation.judged(bad, meanwhile, after, away).await;
         judged.map_err(|what| simulation.violation(what))
     })

@@ -8,8 +8,9 @@
 use std::time::Duration;
 
 use osmoda_core::{name::AgentName, spec::Rollback, status::Phase};
+use osmoda_node::handle::Command;
 
-use super::{Simulation, blueprint::Quality};
+use super::{Simulation, blueprint::Quality, sabotage::Sabotage};
 use crate::fake_runtime::conduct::{Conduct, Lasts};
 
 /// Simulated time in which the world must come to rest, both times: the longest hang that is
@@ -37,6 +38,10 @@ impl Simulation {
         self.check_machine()?;
         self.check_converged().await?;
         self.check_judged()?;
+        match self.monitor.preparations().under_way {
+            0 => {}
+            left => return Err(format!("{left} prepared starts were kept")),
+        }
         let size = self.disk.head().size;
         tokio::time::sleep(QUIET).await;
         match self.disk.head().size - size {
@@ -59,6 +64,9 @@ impl Simulation {
     /// At last the daemon is told to end, and takes its agents along in the order of their
     /// dependencies.
     async fn shut_down(&mut self) -> Result<(), String> {
+        if self.sabotage == Sabotage::StopsInAnyOrder {
+            self.forget_dependencies().await?;
+        }
         self.history.push("      the daemon is told to end".into());
         let daemon = self.daemon.take().ok_or("there is no daemon")?;
         let told = daemon.handle.shutdown("SIGTERM".into(), false).await;
@@ -72,6 +80,17 @@ impl Simulation {
             true => Ok(()),
             false => Err(format!("the daemon has ended and left {left:?}")),
         }
+    }
+
+    /// While it is paused the loop acts on no spec, and so nothing but its end shows this.
+    async fn forget_dependencies(&mut self) -> Result<(), String> {
+        let pause = Command::Pause {
+            agent: None,
+            reason: "sabotage".to_owned(),
+        };
+        self.command(pause).await;
+        self.sabotage = Sabotage::IgnoresDependencies;
+        self.tell_specs().await
     }
 
     async fn end_faults(&mut self) -> Result<(), String> {

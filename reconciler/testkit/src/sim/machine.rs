@@ -55,14 +55,17 @@ impl Simulation {
         Ok(format!("system {} is deployed", generation.number))
     }
 
-    /// A system with an agent that is new, or whose last hope the system is.
+    /// A system with an agent that is new, or whose last hope the system is. Agents that ask for
+    /// that come first.
     pub(super) async fn deploy_bad_system(&mut self, agent: &AgentName) -> Result<String, String> {
+        let asks = |name: &&AgentName| self.blueprint.escalates(name);
+        let agent = (self.names.iter().find(asks).cloned()).unwrap_or_else(|| agent.clone());
         let quality = match self.random.u8(..3) {
             0 => Quality::CannotStart,
             1 => Quality::Crashes(0),
             _ => Quality::NeverReady,
         };
-        let said = self.declare(agent, quality);
+        let said = self.declare(&agent, quality);
         Ok(format!("{said}; {}", self.deploy_system().await?))
     }
 

@@ -23,6 +23,7 @@ pub mod deaths;
 mod deploys;
 pub mod disk;
 mod ending;
+pub mod expectations;
 mod invariants;
 mod machine;
 pub mod monitor;
@@ -99,6 +100,8 @@ pub struct Summary {
     pub rollbacks: u64,
     /// Systems that the loop went back from by itself, whatever came of it.
     pub system_rollbacks: u64,
+    /// Starts that were prepared, and not made.
+    pub undone: u64,
 }
 
 impl std::ops::AddAssign for Summary {
@@ -111,6 +114,7 @@ impl std::ops::AddAssign for Summary {
         self.proven += other.proven;
         self.rollbacks += other.rollbacks;
         self.system_rollbacks += other.system_rollbacks;
+        self.undone += other.undone;
     }
 }
 
@@ -267,6 +271,7 @@ impl Simulation {
                 .map(|agent| self.world.starts(agent))
                 .sum(),
             deaths: self.deaths,
+            undone: self.monitor.preparations().undone,
             ..Summary::default()
         };
         for stored in self.disk.entries(0) {
@@ -343,10 +348,12 @@ impl Simulation {
         };
         if late {
             let (handle, after) = (daemon.handle.clone(), self.random.u64(..READING_MAX));
+            let monitor = self.monitor.clone();
             self.history
                 .push(format!("      its specs come after {after} ms"));
             daemon.late = Some(tokio::spawn(async move {
                 tokio::time::sleep(Duration::from_millis(after)).await;
+                monitor.specs_come();
                 let _ = handle.specs(specs).await; // a daemon that is gone needs none
             }));
         } else {

@@ -14,7 +14,7 @@ pub const HOST_REFUSES: &str = "fork";
 impl Simulation {
     pub(super) async fn one_step(&mut self) -> Result<(), String> {
         let agent = self.names[self.random.usize(..self.names.len())].clone();
-        let kinds = if self.is_nixos { 48 } else { 42 };
+        let kinds = if self.is_nixos { 54 } else { 42 };
         let said = match self.random.u8(..kinds) {
             0..=2 => self.crash(&agent),
             3 | 4 => self.crash_with_dependents(&agent),
@@ -38,10 +38,10 @@ impl Simulation {
             38 | 39 => self.restart_daemon().await?,
             40 => self.die_in_rollback(&agent).await?,
             41 => self.lose_power().await?,
-            42 => self.deploy_system().await?,
-            43 | 44 => self.deploy_bad_system(&agent).await?,
-            45 => self.touch_system().await?,
-            46 => self.order_switch_fault(),
+            42..=44 => self.deploy_system().await?,
+            45..=49 => self.deploy_bad_system(&agent).await?,
+            50 | 51 => self.touch_system().await?,
+            52 => self.order_switch_fault(),
             _ => self.operate_system().await,
         };
         self.history.push(format!("{:5} {said}", self.step));

@@ -92,9 +92,14 @@ impl Lives {
 impl Inner {
     /// What needs no story: an identity is used once.
     pub(super) fn see_instance(&mut self, _: &AgentName, said: &Said<'_>) -> Checked {
-        if (said.kind, said.action) == ("ActionIntended", "Start")
-            && !self.intents.insert(said.invocation().to_owned())
-        {
+        if (said.kind, said.action) != ("ActionIntended", "Start") {
+            return Ok(());
+        }
+        let path = said.path("generation").unwrap_or_default();
+        let known = self
+            .intents
+            .insert(said.invocation().to_owned(), path.to_owned());
+        if known.is_some() {
             return Err(format!("instance {} was intended twice", said.invocation()));
         }
         Ok(())

@@ -48,8 +48,9 @@ struct Inner {
     specs: BTreeMap<String, Arc<Agent>>,
     models: BTreeMap<AgentName, Model>,
     systems: Systems,
-    /// Instances that are on record as intended.
-    intents: BTreeSet<String>,
+    /// Instances that are on record as intended, with the store path each is to run.
+    intents: BTreeMap<String, String>,
+    preparations: Preparations,
     all_paused: bool,
     /// Entries may be kept back, and follow late.
     degraded: bool,
@@ -99,6 +100,36 @@ impl Before {
     }
 }
 
+/// Starts that were prepared.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Preparations {
+    /// Prepared, and neither launched nor undone yet.
+    pub under_way: usize,
+    /// Never launched.
+    pub undone: u64,
+}
+
+/// Goes with a prepared start.
+pub struct Ticket {
+    monitor: Monitor,
+    is_launched: bool,
+}
+
+impl Ticket {
+    /// The word was given.
+    pub fn launched(mut self) {
+        self.is_launched = true;
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        let mut inner = self.monitor.inner();
+        inner.preparations.under_way -= 1;
+        inner.preparations.undone += u64::from(!self.is_launched);
+    }
+}
+
 /// What is broken, if something is.
 type Checked = Result<(), String>;
 
@@ -112,7 +143,8 @@ impl Monitor {
             specs: BTreeMap::new(),
             models: BTreeMap::new(),
             systems: Systems::default(),
-            intents: BTreeSet::new(),
+            intents: BTreeMap::new(),
+            preparations: Preparations::default(),
             all_paused: false,
             degraded: false,
             forgetful: false,
@@ -158,6 +190,22 @@ impl Monitor {
         }
     }
 
+    /// A daemon that began without specs is told them. Nobody was at work on an agent of which no
+    /// generation holds what was acted on last.
+    pub fn specs_come(&self) {
+        let mut inner = self.inner();
+        let waited = |(agent, model): (&AgentName, &Model)| {
+            let held = inner.profiles.list(agent).unwrap_or_default();
+            let desired = |path: &str| model.desired.as_deref() == Some(digest_in(path));
+            let is_held = (held.iter())
+                .any(|g| desired(&g.store_path) && !inner.spoiled.contains(&g.store_path));
+            (!is_held).then(|| agent.clone())
+        };
+        let waited: Vec<_> = inner.models.iter().filter_map(waited).collect();
+        let now = inner.clock.mono();
+        (inner.disturbed).extend(waited.into_iter().map(|agent| (agent, now)));
+    }
+
     /// The machine was booted: what was an instant is none any more.
     pub fn rebooted(&self) {
         let mut inner = self.inner();
@@ -181,11 +229,31 @@ impl Monitor {
     }
 
     /// An instance is about to be started.
-    pub fn starts(&self, agent: &AgentName, invocation: InvocationId) {
+    pub fn starts(&self, agent: &AgentName, invocation: InvocationId, generation: &Generation) {
         let mut inner = self.inner();
-        let intended = inner.intents.contains(&invocation.to_string());
-        let act = inner.about_to(intended, || format!("{agent} was started"));
+        let path = &generation.store_path;
+        let intended = inner.intents.get(&invocation.to_string());
+        let act = match intended {
+            Some(intended) if intended != path => Err(format!(
+                "{agent} was started with {path}, but {intended} was intended"
+            )),
+            _ => inner.about_to(intended.is_some(), || format!("{agent} was started")),
+        };
         inner.keep(act);
+    }
+
+    /// A start is being prepared; it is until the ticket is dropped.
+    pub fn prepares(&self) -> Ticket {
+        self.inner().preparations.under_way += 1;
+        Ticket {
+            monitor: self.clone(),
+            is_launched: false,
+        }
+    }
+
+    /// What became of prepared starts.
+    pub fn preparations(&self) -> Preparations {
+        self.inner().preparations
     }
 
     /// An instance is about to be stopped.

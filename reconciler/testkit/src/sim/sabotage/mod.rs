@@ -29,6 +29,8 @@ pub enum Sabotage {
     ActsBeforeIntent,
     /// What is to be prepared is done.
     ActsWhilePreparing,
+    /// What was prepared and is not wanted is done all the same.
+    StartsWhatIsUndone,
     /// Silence is judged a second after its deadline.
     JudgesSilenceLate,
     /// Silence is judged a second before its deadline.
@@ -59,6 +61,8 @@ pub enum Sabotage {
     SpendsBudgetAtOnce,
     /// Nobody waits for anybody.
     IgnoresDependencies,
+    /// Dependencies are forgotten when the daemon is told to end.
+    StopsInAnyOrder,
     /// A rollback leads to the generation below, as `nix-env --rollback`.
     GoesBackBelow,
     /// What was gone back from is made active again.

@@ -15,7 +15,10 @@ use osmoda_runtime::{
 };
 use tokio::{sync::mpsc, task::JoinHandle};
 
-use super::{super::monitor::Monitor, Sabotage};
+use super::{
+    super::monitor::{Monitor, Ticket},
+    Sabotage,
+};
 use crate::fake_runtime::{FakeRuntime, World};
 
 /// The loop's view of the runtime.
@@ -30,7 +33,8 @@ pub struct WatchedRuntime {
 /// A start in the making.
 pub struct WatchedStart {
     runtime: WatchedRuntime,
-    request: StartRequest,
+    /// Until the word is given.
+    waiting: Option<(StartRequest, Ticket)>,
     /// Under way before the word was given.
     early: Option<JoinHandle<Result<Instance, StartError>>>,
 }
@@ -44,7 +48,7 @@ impl WatchedRuntime {
     }
 
     async fn start_now(&self, request: StartRequest) -> Result<Instance, StartError> {
-        self.monitor.starts(&request.agent, request.invocation);
+        (self.monitor).starts(&request.agent, request.invocation, &request.generation);
         let agent = request.agent.clone();
         let started = match self.how {
             Sabotage::StartsTwice => {
@@ -65,10 +69,23 @@ impl WatchedRuntime {
 }
 
 impl PreparedStart for WatchedStart {
-    async fn launch(self) -> Result<Instance, StartError> {
-        match self.early {
+    async fn launch(mut self) -> Result<Instance, StartError> {
+        let (request, ticket) = self.waiting.take().expect("it is launched once");
+        ticket.launched();
+        match self.early.take() {
             Some(early) => early.await.expect("a start in memory does not panic"),
-            None => self.runtime.start_now(self.request).await,
+            None => self.runtime.start_now(request).await,
+        }
+    }
+}
+
+impl Drop for WatchedStart {
+    fn drop(&mut self) {
+        if self.runtime.how == Sabotage::StartsWhatIsUndone
+            && let Some((request, _)) = self.waiting.take()
+        {
+            let runtime = self.runtime.clone();
+            tokio::spawn(async move { runtime.start_now(request).await });
         }
     }
 }
@@ -83,7 +100,7 @@ impl Runtime for WatchedRuntime {
         });
         WatchedStart {
             runtime: self.clone(),
-            request,
+            waiting: Some((request, self.monitor.prepares())),
             early,
         }
     }
