@@ -17,6 +17,21 @@ const NEXTEST_VERSION: &str = "0.9.143";
 /// The cargo-deny that is installed where none is found.
 const DENY_VERSION: &str = "0.20.2";
 
+/// Exit code of checks/systemd/namespace.sh where this host cannot have such a systemd.
+const NO_NAMESPACES: i32 = 77;
+
+/// Programs of the host whose tests do nothing where they are missing.
+const ASKED_FOR: &[&str] = &[
+    "nix",
+    "nix-instantiate",
+    "openssl",
+    "prlimit",
+    "python3",
+    "setpriv",
+    "setsid",
+    "systemd-notify",
+];
+
 /// Seeds of the simulator with `--all`.
 const MANY_SEEDS: u32 = 5000;
 
@@ -106,6 +121,39 @@ pub fn clippy(context: &mut Context) -> anyhow::Result<Verdict> {
 pub fn tests(context: &mut Context) -> anyhow::Result<Verdict> {
     ensure_nextest(context)?;
     run(context, project::nextest().args(["--workspace"]))?;
+    let summary = summary_of_nextest(context);
+    let missing = ASKED_FOR.iter().copied();
+    let missing: Vec<&str> = missing
+        .filter(|program| project::find_program(program).is_none())
+        .collect();
+    match missing.is_empty() {
+        true => passed(&summary),
+        false => passed(&format!(
+            "{summary}; nothing that needs {}",
+            missing.join(", ")
+        )),
+    }
+}
+
+pub fn systemd(context: &mut Context) -> anyhow::Result<Verdict> {
+    let script = project::root().join("checks/systemd/namespace.sh");
+    let tried = Command::new(script)
+        .arg("true")
+        .stdin(Stdio::null())
+        .output()
+        .context("running checks/systemd/namespace.sh")?;
+    let told = String::from_utf8_lossy(&tried.stderr);
+    match tried.status.code() {
+        Some(0) => {}
+        Some(NO_NAMESPACES) => return skipped(told.trim().lines().last().unwrap_or_default()),
+        _ => bail!("checks/systemd/namespace.sh: {}: {told}", tried.status),
+    }
+    ensure_nextest(context)?;
+    let mut command = project::nextest();
+    command
+        .args(["--workspace", "--run-ignored", "only"])
+        .args(["-E", "test(under_a_systemd_of_its_own)"]);
+    run(context, &mut command)?;
     passed(&summary_of_nextest(context))
 }
 
@@ -194,11 +242,11 @@ pub fn powercuts(context: &mut Context) -> anyhow::Result<Verdict> {
     ensure_nextest(context)?;
     let mut command = project::nextest();
     command
-        .args(["--package", "osmoda-ledger", "--profile", "simulation"])
+        .args(["--workspace", "--profile", "simulation"])
         // One after the other: they all want the first free loop device.
         .args(["--test-threads", "1", "--run-ignored", "only"])
         .args(["--success-output", "immediate"])
-        .args(["-E", "test(powercut::)"]);
+        .args(["-E", "package(osmoda-ledger) and test(powercut::)"]);
     run(context, &mut command)?;
     passed(&summary_of_nextest(context))
 }

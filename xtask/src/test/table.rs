@@ -74,6 +74,12 @@ pub const PARTS: &[Part] = &[
         run: parts::tests,
     },
     Part {
+        name: "systemd",
+        about: "the systemd runtime and its daemon, under a systemd of their own",
+        when: When::Always,
+        run: parts::systemd,
+    },
+    Part {
         name: "doctest",
         about: "the examples in the documentation run",
         when: When::Always,
