@@ -40,7 +40,22 @@ pub fn cargo() -> Command {
     let program = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(program);
     command.current_dir(root());
+    // What `cargo run` says of this package is news to build scripts that ask for such variables
+    // (ring's does): they, and all that depends on them, would be built anew at each change
+    // between `cargo xtask` and `cargo`.
+    for (name, _) in std::env::vars_os() {
+        if name.to_str().is_some_and(is_of_this_package) {
+            command.env_remove(name);
+        }
+    }
     command
+}
+
+/// Whether cargo sets this variable for the program that it runs, and for no other.
+fn is_of_this_package(variable: &str) -> bool {
+    ["CARGO_MANIFEST_", "CARGO_PKG_"]
+        .iter()
+        .any(|prefix| variable.starts_with(prefix))
 }
 
 /// `cargo nextest run`, with nextest taken from [`tools`] or PATH.
@@ -173,4 +188,22 @@ pub fn files_with_extension(directory: &Path, extension: &str) -> anyhow::Result
     }
     found.sort();
     Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_build_does_not_hear_of_the_package_that_asks_for_it() {
+        let command = cargo();
+        let removed = |name: &str| {
+            let mut variables = command.get_envs();
+            variables.any(|(other, value)| other == name && value.is_none())
+        };
+        // Tests have these of cargo, too.
+        assert!(removed("CARGO_MANIFEST_DIR"));
+        assert!(removed("CARGO_PKG_NAME"));
+        assert!(!removed("CARGO_TARGET_DIR"));
+    }
 }

@@ -67,6 +67,7 @@ fn replay(seed: u64) -> Command {
 fn simulation() -> Command {
     let mut command = project::nextest();
     command.args(["--profile", "simulation"]);
-    command.args(["-p", "osmoda-testkit", "--test", "simulation"]);
+    // Any choice of packages or targets has cargo build dependencies in yet another way.
+    command.args(["--workspace", "-E", "binary(simulation)"]);
     command
 }

@@ -1,8 +1,9 @@
 //! What a scenario takes into its guest: its own folder, and the programs it names.
 //!
 //! checks/NAME/payload.txt names them, one a line, as `bin PACKAGE NAME`, `test PACKAGE NAME`
-//! (an integration test's executable) or `file PATH` (from the checkout). They are built as the
-//! other tests are, so CI builds nothing twice, and lie side by side in the guest. A program's
+//! (an integration test's executable) or `file PATH` (from the checkout). They are built with all
+//! other tests (a choice of packages would choose other features of their dependencies), so CI
+//! builds nothing twice, and lie side by side in the guest. A program's
 //! place on this machine is noted in `origins`, for tests that were compiled to look for it there.
 
 use std::{
@@ -78,15 +79,26 @@ pub fn read_list(folder: &Path) -> anyhow::Result<Vec<Item>> {
 pub struct Built(BTreeMap<Item, PathBuf>);
 
 impl Built {
-    /// Builds what is asked for, each once.
+    /// Builds what is asked for.
     ///
     /// # Errors
-    /// A build fails, or makes no program of that name.
+    /// The build fails, or makes no program of that name.
     pub fn of(items: impl IntoIterator<Item = Item>) -> anyhow::Result<Self> {
+        let mut messages = None;
         let mut built = BTreeMap::new();
         for item in items {
             if let Entry::Vacant(place) = built.entry(item) {
-                let path = build(place.key())?;
+                let path = match place.key() {
+                    Item::File(path) => project::root().join(path),
+                    program => {
+                        let messages = match &mut messages {
+                            Some(messages) => messages,
+                            None => messages.insert(build()?),
+                        };
+                        find_executable(messages, program)
+                            .ok_or_else(|| anyhow!("there is no program for {program:?}"))?
+                    }
+                };
                 place.insert(path);
             }
         }
@@ -135,24 +147,18 @@ fn name_of(item: &Item, source: &Path) -> String {
     }
 }
 
-fn build(item: &Item) -> anyhow::Result<PathBuf> {
-    let (arguments, package, name) = match item {
-        Item::File(path) => return Ok(project::root().join(path)),
-        Item::Bin { package, name } => (&["build", "--bin"][..], package, name),
-        Item::Test { package, name } => (&["test", "--no-run", "--test"][..], package, name),
-    };
+/// Builds all programs and tests; gives cargo's messages.
+fn build() -> anyhow::Result<String> {
     let mut command = project::cargo();
     command
-        .args(arguments)
-        .args([name, "--package", package, "--locked"])
+        .args(["test", "--workspace", "--no-run", "--locked"])
         .arg("--message-format=json-render-diagnostics")
         .stderr(std::process::Stdio::inherit());
     let output = command.output().context("running cargo")?;
     if !output.status.success() {
         bail!("{} failed", project::show(&command));
     }
-    find_executable(&String::from_utf8_lossy(&output.stdout), name)
-        .ok_or_else(|| anyhow!("{} made no {name}", project::show(&command)))
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 /// The part of cargo's messages that matters here (Cargo book, External tools).
@@ -161,24 +167,44 @@ struct Message {
     reason: String,
     executable: Option<PathBuf>,
     target: Option<Target>,
+    profile: Option<Profile>,
 }
 
 #[derive(Deserialize)]
 struct Target {
     name: String,
+    kind: Vec<String>,
 }
 
-fn find_executable(messages: &str, name: &str) -> Option<PathBuf> {
+#[derive(Deserialize)]
+struct Profile {
+    test: bool,
+}
+
+impl Message {
+    /// Whether it tells of this program, and not of the unit tests of one.
+    fn is_of(&self, item: &Item) -> bool {
+        let (wanted, name, test) = match item {
+            Item::Bin { name, .. } => ("bin", name, false),
+            Item::Test { name, .. } => ("test", name, true),
+            Item::File(_) => return false,
+        };
+        let is_it =
+            |target: &Target| target.name == *name && target.kind.iter().any(|kind| kind == wanted);
+        self.reason == "compiler-artifact"
+            && self.target.as_ref().is_some_and(is_it)
+            && self
+                .profile
+                .as_ref()
+                .is_some_and(|profile| profile.test == test)
+    }
+}
+
+fn find_executable(messages: &str, item: &Item) -> Option<PathBuf> {
     messages
         .lines()
         .filter_map(|line| serde_json::from_str::<Message>(line).ok())
-        .filter(|message| message.reason == "compiler-artifact")
-        .filter(|message| {
-            message
-                .target
-                .as_ref()
-                .is_some_and(|target| target.name == name)
-        })
+        .filter(|message| message.is_of(item))
         .find_map(|message| message.executable)
 }
 
@@ -237,17 +263,27 @@ mod tests {
 
     #[test]
     fn the_executable_of_the_right_target_is_found_in_cargos_messages() {
-        let messages = concat!(
-            r#"{"reason":"compiler-artifact","target":{"name":"other"},"executable":"/x/other"}"#,
-            "\nnot json\n",
-            r#"{"reason":"compiler-artifact","target":{"name":"it"},"executable":null}"#,
-            "\n",
-            r#"{"reason":"compiler-artifact","target":{"name":"it"},"executable":"/x/it-1a2b"}"#,
-            "\n",
-            r#"{"reason":"build-finished","success":true}"#,
-        );
-        assert_eq!(find_executable(messages, "it"), Some("/x/it-1a2b".into()));
-        assert_eq!(find_executable(messages, "absent"), None);
+        let artifact = |name: &str, kind: &str, test: bool, executable: &str| {
+            format!(
+                r#"{{"reason":"compiler-artifact","target":{{"name":"{name}","kind":["{kind}"]}},"profile":{{"test":{test}}},"executable":{executable}}}"#
+            )
+        };
+        let messages = [
+            artifact("other", "bin", false, r#""/x/other""#),
+            "not json".to_owned(),
+            artifact("it", "lib", false, "null"),
+            artifact("it", "bin", true, r#""/x/it-unit-tests""#),
+            artifact("it", "bin", false, r#""/x/it""#),
+            artifact("it", "test", true, r#""/x/it-1a2b""#),
+            r#"{"reason":"build-finished","success":true}"#.to_owned(),
+        ]
+        .join("\n");
+        let bin = "bin some it".parse().unwrap();
+        assert_eq!(find_executable(&messages, &bin), Some("/x/it".into()));
+        let test = "test some it".parse().unwrap();
+        assert_eq!(find_executable(&messages, &test), Some("/x/it-1a2b".into()));
+        let absent = "bin some absent".parse().unwrap();
+        assert_eq!(find_executable(&messages, &absent), None);
     }
 
     #[test]
