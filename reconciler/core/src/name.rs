@@ -1,7 +1,8 @@
 //! Names that are parsed once, at the edge, and trusted afterwards.
 
-use std::{borrow::Borrow, fmt, sync::Arc};
+use std::{borrow::Borrow, fmt};
 
+use compact_str::CompactString;
 use serde::{Deserialize, Serialize};
 
 /// Longest agent name, in bytes (a DNS label, RFC 1123 section 2.1).
@@ -10,10 +11,11 @@ pub const AGENT_NAME_MAX: usize = 63;
 /// The name of an agent: a DNS label that cannot be mistaken for a profile's generation link.
 ///
 /// Lower-case letters, digits and `-`; it begins and ends with a letter or digit, has at most
-/// [`AGENT_NAME_MAX`] bytes and does not end in `-N-link` (Nix names generations so).
+/// [`AGENT_NAME_MAX`] bytes and does not end in `-N-link` (Nix names generations so). A name of up
+/// to 24 bytes lies in the value itself: to look one up among thousands follows no pointers.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct AgentName(Arc<str>);
+pub struct AgentName(CompactString);
 
 /// Why a text is not an agent name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -83,7 +85,7 @@ impl TryFrom<String> for AgentName {
 
 impl From<AgentName> for String {
     fn from(name: AgentName) -> Self {
-        name.0.to_string()
+        name.0.into_string()
     }
 }
 

@@ -50,7 +50,7 @@ const RULES: [Rule; 8] = [
     Rule {
         name: CORE,
         members: &[],
-        external: Some(&["serde", "sha2", "thiserror"]),
+        external: Some(&["compact_str", "serde", "sha2", "thiserror"]),
     },
     Rule {
         name: LEDGER,
@@ -223,7 +223,7 @@ mod tests {
             None,
             "tokio",
             &["osmoda-core must not depend on tokio \
-               (allowed, outside it only: serde, sha2, thiserror)"],
+               (allowed, outside it only: compact_str, serde, sha2, thiserror)"],
         );
         check(NODE, None, "tokio", &[]);
     }

@@ -17,6 +17,7 @@ mod reset;
 pub(crate) mod schema;
 mod signing;
 mod tail;
+mod transaction;
 pub(crate) mod tree;
 mod wal;
 
@@ -30,10 +31,13 @@ use osmoda_core::{
     digest::Digest,
     time::{Clock, Wall},
 };
-use rusqlite::{Connection, Transaction, TransactionBehavior, params};
+use rusqlite::{Connection, params};
 use serde::Serialize;
 
-use self::batch::{Author, Batch};
+use self::{
+    batch::{Author, Batch},
+    transaction::Writing,
+};
 use crate::{
     entry::{Appended, Commit, StateChange},
     error::{CommitError, ReadError},
@@ -183,9 +187,7 @@ impl Store {
         if batch.rows.is_empty() && changes.clone().next().is_none() {
             return Ok(appended);
         }
-        let transaction = self
-            .connection
-            .transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let transaction = Writing::begin(&mut self.connection)?;
         insert(&transaction, &self.position.frontier, &batch)?;
         change_state(&transaction, changes)?;
         signing::insert(&transaction, self.signer.as_ref())?;
@@ -275,7 +277,7 @@ impl Store {
     }
 }
 
-fn insert(transaction: &Transaction<'_>, before: &Frontier, batch: &Batch) -> rusqlite::Result<()> {
+fn insert(transaction: &Connection, before: &Frontier, batch: &Batch) -> rusqlite::Result<()> {
     if batch.rows.is_empty() {
         return Ok(());
     }
@@ -293,7 +295,7 @@ fn insert(transaction: &Transaction<'_>, before: &Frontier, batch: &Batch) -> ru
 }
 
 fn change_state<'a>(
-    transaction: &Transaction<'_>,
+    transaction: &Connection,
     changes: impl Iterator<Item = &'a StateChange>,
 ) -> rusqlite::Result<()> {
     let mut changes = changes.peekable();

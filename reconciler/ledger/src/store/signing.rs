@@ -10,7 +10,7 @@ use osmoda_core::{
     digest::Digest,
     event::{Actor, EventKind},
 };
-use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, params};
+use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior, params};
 use serde_json::{Map, json};
 
 use super::{SignedAt, Store};
@@ -217,10 +217,7 @@ fn no_key(problem: &Option<String>) -> SignError {
 }
 
 /// Adds the checkpoint that waits to be stored.
-pub(super) fn insert(
-    transaction: &Transaction<'_>,
-    signer: Option<&LogSigner>,
-) -> rusqlite::Result<()> {
+pub(super) fn insert(transaction: &Connection, signer: Option<&LogSigner>) -> rusqlite::Result<()> {
     let Some(signed) = signer.and_then(|signer| signer.pending.as_ref()) else {
         return Ok(());
     };

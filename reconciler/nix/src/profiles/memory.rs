@@ -1,7 +1,7 @@
 //! Profiles in memory, for simulations: the same rules without a disk, and faults on demand.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, HashMap},
     io,
     ops::ControlFlow,
     path::{Path, PathBuf},
@@ -29,7 +29,7 @@ pub struct MemoryProfiles {
 
 #[derive(Debug, Default)]
 struct State {
-    profiles: BTreeMap<AgentName, Entries>,
+    profiles: HashMap<AgentName, Entries>,
     /// Manifests by the path of their bundle.
     bundles: BTreeMap<String, String>,
     /// Changes that will fail, as on a full disk.
@@ -143,14 +143,22 @@ impl State {
         }
     }
 
-    /// Forgets the bundles that no generation of any agent refers to.
-    fn sweep(&mut self) {
-        let used: BTreeSet<&String> = self
-            .profiles
-            .values()
-            .flat_map(|entries| entries.generations.values())
-            .collect();
-        self.bundles.retain(|path, _| used.contains(path));
+    /// Forgets the bundles of an agent that none of its generations refers to.
+    fn sweep(&mut self, agent: &AgentName) {
+        let entries = self.profiles.get(agent);
+        let is_used = |path: &str| {
+            let mut paths = entries
+                .iter()
+                .flat_map(|entries| entries.generations.values());
+            paths.any(|used| used == path)
+        };
+        // DIGEST-NAME, below a directory whose name has no hyphen.
+        let is_its = |path: &str| {
+            path.split_once('-')
+                .is_some_and(|(_, name)| name == agent.as_str())
+        };
+        self.bundles
+            .retain(|path, _| !is_its(path) || is_used(path));
     }
 }
 
@@ -318,18 +326,20 @@ impl Profiles for MemoryProfiles {
         entries
             .generations
             .retain(|number, _| !numbers.contains(number));
-        state.sweep();
+        state.sweep(agent);
         Ok(numbers)
     }
 
     fn remove(&self, agent: &AgentName) -> Result<(), ProfileError> {
         let mut state = self.change(&profile_path(agent))?;
         state.profiles.remove(agent);
-        state.sweep();
+        state.sweep(agent);
         Ok(())
     }
 
     fn agents(&self) -> Result<Vec<AgentName>, ProfileError> {
-        Ok(self.state().profiles.keys().cloned().collect())
+        let mut agents: Vec<_> = self.state().profiles.keys().cloned().collect();
+        agents.sort();
+        Ok(agents)
     }
 }

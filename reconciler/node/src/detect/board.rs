@@ -7,7 +7,7 @@
 //! instance stay until the next one is followed: they say what it was doing last.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
 };
 
@@ -34,9 +34,9 @@ pub struct Board {
 }
 
 struct Inner {
-    followed: Mutex<BTreeMap<AgentName, (InvocationId, Vitals)>>,
+    followed: Mutex<HashMap<AgentName, (InvocationId, Vitals)>>,
     /// What instances said before they were followed; one an agent.
-    early: Mutex<BTreeMap<AgentName, (InvocationId, Heartbeat)>>,
+    early: Mutex<HashMap<AgentName, (InvocationId, Heartbeat)>>,
     ignored: Mutex<BTreeMap<Ignored, u64>>,
     wake: mpsc::UnboundedSender<AgentName>,
     listen: OnceLock<Box<dyn Fn() + Send + Sync>>,
@@ -61,7 +61,7 @@ impl Board {
         )
     }
 
-    fn followed(&self) -> MutexGuard<'_, BTreeMap<AgentName, (InvocationId, Vitals)>> {
+    fn followed(&self) -> MutexGuard<'_, HashMap<AgentName, (InvocationId, Vitals)>> {
         self.inner
             .followed
             .lock()

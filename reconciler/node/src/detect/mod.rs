@@ -16,7 +16,7 @@ mod sampler;
 pub mod senses;
 mod silence;
 
-use std::{collections::BTreeMap, future::Future, io, pin::Pin, sync::Arc, time::Duration};
+use std::{collections::HashMap, future::Future, io, pin::Pin, sync::Arc, time::Duration};
 
 use osmoda_core::{
     health::Vitals,
@@ -83,7 +83,7 @@ pub struct Detectors {
     board: Board,
     senses: Arc<dyn Senses>,
     clock: Arc<dyn Clock>,
-    tasks: BTreeMap<AgentName, Followed>,
+    tasks: HashMap<AgentName, Followed>,
 }
 
 struct Followed {
@@ -99,7 +99,7 @@ impl Detectors {
             board,
             senses,
             clock,
-            tasks: BTreeMap::new(),
+            tasks: HashMap::new(),
         }
     }
 

@@ -4,7 +4,7 @@ use osmoda_core::{
     event::{Actor, Event, OperatorCommand, PauseChange},
     memory::{Paused, StartFailure, StartFailureKind},
     name::AgentName,
-    observed::{InvocationId, Observation},
+    observed::{Instance, InvocationId, Observation},
     outcome::{Done, Outcome, settle},
     plan::Action,
     time::Mono,
@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
 use super::{
-    Ending, Reconciler,
+    Ending, Reconciler, WHOLE_RESYNC,
     agent::{AgentState, Desire},
     journal::Journal,
     message::Message,
@@ -104,16 +104,33 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
         }
     }
 
-    pub(super) fn accept_resynced(&mut self, found: Result<Vec<AgentName>, String>) {
-        match found {
-            Ok(agents) => {
-                for agent in agents {
-                    self.discover(agent);
-                }
-                self.mark_all();
-            }
+    pub(super) fn accept_resynced(&mut self, found: Result<Vec<Instance>, String>) {
+        let mut found = match found {
+            Ok(found) => found,
             Err(why) => {
                 tracing::warn!(reason = %why, "the runtime could not be asked; nothing is done on a guess");
+                return;
+            }
+        };
+        found.sort_by(|a, b| a.agent.cmp(&b.agent));
+        self.resyncs = self.resyncs.wrapping_add(1);
+        let mut instances = found.iter().peekable();
+        let mut turn = self.resyncs;
+        for (name, state) in &self.agents {
+            turn = turn.wrapping_add(1);
+            while instances
+                .next_if(|instance| instance.agent < *name)
+                .is_some()
+            {}
+            let instance = instances.next_if(|instance| instance.agent == *name);
+            let whole = turn.is_multiple_of(WHOLE_RESYNC);
+            if whole || !state.was_planned_with(name, instance, &*self.profiles) {
+                self.dirty.insert(name.clone());
+            }
+        }
+        for instance in found {
+            if !self.agents.contains_key(&instance.agent) {
+                self.discover(instance.agent);
             }
         }
     }

@@ -47,12 +47,16 @@ type Check = oneshot::Receiver<Result<(), StartFailure>>;
 impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
     /// Has a start prepared, which changes nothing, while the record of its intent is on its way
     /// to the disk. `None`: it is not a start, or enough of them are being prepared or made.
-    pub(super) fn prepare(&self, agent: &AgentName, action: &Action) -> Option<Begun<R::Prepared>> {
+    pub(super) fn prepare(
+        &mut self,
+        agent: &AgentName,
+        action: &Action,
+    ) -> Option<Begun<R::Prepared>> {
         self.prepare_request(request(agent, action)?)
     }
 
     /// As [`Self::prepare`].
-    pub(super) fn prepare_request(&self, request: StartRequest) -> Option<Begun<R::Prepared>> {
+    pub(super) fn prepare_request(&mut self, request: StartRequest) -> Option<Begun<R::Prepared>> {
         let permits = Arc::clone(&self.start_permits);
         let permit = permits.try_acquire_owned().ok()?;
         let generation = request.generation.clone();
@@ -68,7 +72,7 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
 
     /// Looks whether a generation may be started. A bundle in a directory is one small file and
     /// looked at in place; a store and its database are not waited for.
-    fn check(&self, generation: Generation) -> Check {
+    fn check(&mut self, generation: Generation) -> Check {
         let (told, check) = oneshot::channel();
         let profiles = Arc::clone(&self.profiles);
         let look = move || {
@@ -77,9 +81,7 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
             let _ = told.send(checked.map_err(|error| not_usable(&error)));
         };
         match self.offload {
-            Offload::Thread if self.profiles.may_build() => {
-                drop(tokio::task::spawn_blocking(look));
-            }
+            Offload::Thread if self.profiles.may_build() => self.standby.run(look),
             Offload::Thread | Offload::Inline => look(),
         }
         check
@@ -199,14 +201,7 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
         let runtime = Arc::clone(&self.runtime);
         self.resync = Some(Box::pin(async move {
             let found = runtime.observe().await;
-            found
-                .map(|instances| {
-                    instances
-                        .into_iter()
-                        .map(|instance| instance.agent)
-                        .collect()
-                })
-                .map_err(|error| chain(&error))
+            found.map_err(|error| chain(&error))
         }));
     }
 }

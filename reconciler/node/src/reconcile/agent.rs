@@ -106,6 +106,15 @@ pub struct AgentState {
     pub unmet: Vec<Unmet>,
     /// The active generation as read last; read again when the profile's link changes.
     pub(super) active: Option<Active>,
+    /// What the last plan was made of, if that was known.
+    pub(super) planned: Option<Planned>,
+}
+
+/// What no message may have told of, as a plan saw it.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Planned {
+    instance: Option<(InvocationId, InstanceState)>,
+    active: u64,
 }
 
 /// What surrounds every agent of a turn.
@@ -272,6 +281,39 @@ impl AgentState {
                 ))
             }
         }
+    }
+
+    /// Takes note of what a plan was made of.
+    pub(super) fn note_planned(&mut self, seen: &Observed) {
+        self.planned = match (&seen.instance, &seen.active) {
+            (Observation::Known(instance), Observation::Known(Some(active))) => Some(Planned {
+                instance: (instance.as_ref()).map(|seen| (seen.invocation, seen.state.clone())),
+                active: active.generation.number,
+            }),
+            _ => None,
+        };
+    }
+
+    /// Whether the last plan was made of this instance and of what the profile says now: time and
+    /// messages apart, another would say the same.
+    pub(super) fn was_planned_with(
+        &self,
+        name: &AgentName,
+        instance: Option<&Instance>,
+        profiles: &impl Profiles,
+    ) -> bool {
+        let (Some(planned), Some(active)) = (&self.planned, &self.active) else {
+            return false;
+        };
+        let same = match (&planned.instance, instance) {
+            (Some((invocation, state)), Some(now)) => {
+                *invocation == now.invocation && *state == now.state
+            }
+            (None, None) => true,
+            _ => false,
+        };
+        same && planned.active == active.generation.number
+            && matches!(profiles.active(name), Ok(Some(now)) if now == active.generation)
     }
 
     /// How far the bundle of the desired manifest has come.

@@ -71,11 +71,13 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
         }
     }
 
-    /// Whether the agent may be depended on; if that changed, its dependents are looked at.
-    pub(super) fn note_readiness(&mut self, name: &AgentName, plan: &AgentPlan) {
+    /// Takes note of what a plan was made of, and whether the agent may be depended on; if that
+    /// changed, its dependents are looked at.
+    pub(super) fn note_plan(&mut self, name: &AgentName, seen: &Observed, plan: &AgentPlan) {
         let Some(state) = self.agents.get_mut(name) else {
             return;
         };
+        state.note_planned(seen);
         let step = plan.step.as_ref().map(|step| &step.action);
         let ends = matches!(step, Some(Action::Stop { .. } | Action::Remove));
         let stopping = state
@@ -93,29 +95,27 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
         }
     }
 
-    /// The first entry of every incident that a plan may join.
+    /// The first entry of every incident that a plan joins: one of a dependency.
     pub(super) fn open_incidents(
         &self,
         plans: &[(AgentName, AgentPlan)],
     ) -> BTreeMap<String, Cause> {
-        let opened = plans.iter().filter_map(|(name, plan)| {
-            let state = self.agents.get(name)?;
-            match (&state.memory.incident, &plan.memory.incident) {
-                (None, Some(incident)) => Some(incident.id.clone()),
-                _ => None,
+        let mut roots = BTreeMap::new();
+        for (name, plan) in plans {
+            let before = self.agents.get(name).map(|state| &state.memory.incident);
+            let (Some(None), Some(joined)) = (before, &plan.memory.incident) else {
+                continue;
+            };
+            for dependency in self.dependencies(name) {
+                if let Some(state) = self.agents.get(dependency)
+                    && let Some(incident) = &state.memory.incident
+                    && incident.id == joined.id
+                    && let Some(root) = &state.incident_root
+                {
+                    roots.insert(joined.id.clone(), Cause::Known(root.clone()));
+                }
             }
-        });
-        let joined: BTreeSet<String> = opened.collect();
-        if joined.is_empty() {
-            return BTreeMap::new();
         }
-        let known = self.agents.values().filter_map(|state| {
-            let incident = state.memory.incident.as_ref()?;
-            let root = state.incident_root.clone()?;
-            joined
-                .contains(&incident.id)
-                .then(|| (incident.id.clone(), Cause::Known(root)))
-        });
-        known.collect()
+        roots
     }
 }

@@ -61,7 +61,8 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
         if self.ending.is_some() || self.all_paused.is_some() {
             return expected;
         }
-        for name in &self.dirty {
+        let dirty = std::mem::take(&mut self.dirty);
+        for name in &dirty {
             if self.start_permits.available_permits() == 0 {
                 break;
             }
@@ -86,6 +87,7 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
                 expected.0.insert(name.clone(), start);
             }
         }
+        self.dirty = dirty;
         expected
     }
 

@@ -24,6 +24,7 @@ pub mod message;
 mod meter;
 pub mod recorder;
 mod report;
+mod standby;
 mod startup;
 pub mod system;
 mod system_report;
@@ -41,7 +42,7 @@ use osmoda_core::{
     event::{Actor, Event, NodeStopped},
     memory::Paused,
     name::AgentName,
-    observed::{InstanceState, InvocationId, Observation},
+    observed::{Instance, InstanceState, InvocationId, Observation},
     outcome::Outcome,
     plan::{self, AgentPlan, Observed, Shutdown, Step},
     time::{Clock, Mono},
@@ -69,6 +70,9 @@ use crate::{
 
 /// Time between two looks at everything, for what no message told.
 pub const RESYNC: Duration = Duration::from_secs(60);
+
+/// Every so many looks at everything an agent is planned anew, whatever the look found of it.
+const WHOLE_RESYNC: usize = 20;
 
 /// A timer that is served later than this tells that the machine or the daemon stood still:
 /// what should have been heard meanwhile is forgiven.
@@ -131,6 +135,8 @@ pub struct Reconciler<R, P, J> {
     dirty: BTreeSet<AgentName>,
     timers: BTreeSet<(Mono, AgentName)>,
     resync_at: Mono,
+    /// Looks at everything so far.
+    resyncs: usize,
     all_paused: Option<Paused>,
     specs_read: bool,
     rejected: BTreeMap<PathBuf, Vec<String>>,
@@ -140,6 +146,8 @@ pub struct Reconciler<R, P, J> {
     replies: Vec<accept::Reply>,
     ending: Option<Ending>,
     start_permits: Arc<tokio::sync::Semaphore>,
+    /// For what is looked at before a start.
+    standby: standby::Standby,
     /// Actions; they end with the loop that began them.
     under_way: JoinSet<Outcome>,
     who: BTreeMap<tokio::task::Id, (AgentName, Option<InvocationId>)>,
@@ -157,8 +165,8 @@ pub struct Reconciler<R, P, J> {
     signs: life::SignsOfLife,
 }
 
-/// A look at everything, and whom it found.
-type Resync = Pin<Box<dyn Future<Output = Result<Vec<AgentName>, String>> + Send>>;
+/// A look at everything, and what it found.
+type Resync = Pin<Box<dyn Future<Output = Result<Vec<Instance>, String>> + Send>>;
 
 /// The daemon is ending.
 #[derive(Debug, Clone)]
@@ -204,6 +212,7 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
             dirty: BTreeSet::new(),
             timers: BTreeSet::new(),
             resync_at: now.after(RESYNC),
+            resyncs: 0,
             all_paused: None,
             specs_read: false,
             rejected: BTreeMap::new(),
@@ -212,6 +221,7 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
             replies: Vec::new(),
             ending: None,
             start_permits: Arc::new(tokio::sync::Semaphore::new(act::STARTS_AT_ONCE)),
+            standby: standby::Standby::default(),
             under_way: JoinSet::new(),
             who: BTreeMap::new(),
             resync: None,
@@ -431,7 +441,7 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
                 );
             }
             let plan = plan::plan(&state.view(&name, &seen, moment));
-            self.note_readiness(&name, &plan);
+            self.note_plan(&name, &seen, &plan);
             self.meter(&name, &seen, &plan);
             plans.push((name, plan));
         }
@@ -539,6 +549,9 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
         let Some(state) = self.agents.get_mut(name) else {
             return;
         };
+        if state.wake_at == wake_at {
+            return;
+        }
         if let Some(old) = state.wake_at.take() {
             self.timers.remove(&(old, name.clone()));
         }

@@ -183,6 +183,9 @@ impl LogFiles {
 pub fn tail(file: &Path, lines: usize, max_bytes: usize) -> io::Result<Vec<String>> {
     let mut file = File::open(file)?;
     let length = file.metadata()?.len();
+    if length == 0 {
+        return Ok(Vec::new());
+    }
     let window = max_bytes.min(TAIL_MAX) as u64;
     let start = length.saturating_sub(window);
     file.seek(SeekFrom::Start(start))?;

@@ -1,7 +1,7 @@
 //! What really runs, and what a test does to it.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeSet, HashMap, VecDeque},
     future::Future,
     io,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -38,7 +38,7 @@ pub struct World {
 
 #[derive(Default)]
 struct Inner {
-    agents: BTreeMap<AgentName, Agent>,
+    agents: HashMap<AgentName, Agent>,
     observe_faults: VecDeque<String>,
     subscriber: Option<mpsc::UnboundedSender<RuntimeEvent>>,
     board: Option<Board>,
@@ -221,7 +221,9 @@ impl World {
             let instance = &agent.running()?.instance;
             Some((name.clone(), instance.invocation, instance.started_at))
         });
-        running.collect()
+        let mut running: Vec<_> = running.collect();
+        running.sort();
+        running
     }
 
     /// Starts of the agent that led to a process.
@@ -439,7 +441,9 @@ impl World {
             .agents
             .values()
             .filter_map(|agent| agent.latest.as_ref());
-        known.map(Life::seen).collect()
+        let mut seen: Vec<_> = known.map(Life::seen).collect();
+        seen.sort_by(|(_, a), (_, b)| a.agent.cmp(&b.agent));
+        seen
     }
 
     pub(super) fn forget(&self, agent: &AgentName) {
