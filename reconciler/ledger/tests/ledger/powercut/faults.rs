@@ -1,7 +1,7 @@
 //! A disk that answers with an I/O error, once or for good, and the file system that the kernel
 //! then makes read-only.
 
-use std::fs::File;
+use std::fs::{self, File};
 
 use osmoda_ledger::{CommitError, OpenError, Store, Synchronous};
 
@@ -62,6 +62,16 @@ fn commit_all(mounted: &Mounted, mut before: impl FnMut(u64)) -> Option<Run> {
     })
 }
 
+/// The files of the disk, and their lengths.
+fn files(mounted: &Mounted) -> Vec<(String, u64)> {
+    let entries = fs::read_dir(mounted.path()).unwrap().flatten();
+    let described = entries.map(|entry| {
+        let length = entry.metadata().map_or(0, |data| data.len());
+        (entry.file_name().to_string_lossy().into_owned(), length)
+    });
+    described.collect()
+}
+
 /// A ledger on a disk that fails in this way; then the machine starts again on a sound disk.
 fn story(between: &Between, before: impl FnMut(u64, &mut Daemon)) -> Option<Run> {
     let mut before = before;
@@ -71,11 +81,21 @@ fn story(between: &Between, before: impl FnMut(u64, &mut Daemon)) -> Option<Run>
     let mut daemon = Daemon::start(place.path(), &image, between);
     let mounted = daemon.mount(&mount);
     let run = commit_all(&mounted, |n| before(n, &mut daemon));
+    let left = files(&mounted);
     drop(mounted);
     drop(daemon);
     let mounted = Mounted::new(&image, &mount);
+    let found = files(&mounted);
     let acknowledged = run.as_ref().map(|run| &run.acknowledged[..]);
-    sound(&mounted.ledger(), acknowledged.unwrap_or_default().iter()).unwrap();
+    let acknowledged = acknowledged.unwrap_or_default();
+    if let Err(why) = sound(&mounted.ledger(), acknowledged.iter()) {
+        let (count, refused) = (acknowledged.len(), run.as_ref().map(|run| &run.refused));
+        let stopped = run.as_ref().map(|run| run.stopped);
+        panic!(
+            "{why}\n{count} acknowledged, then {refused:?}, stopped {stopped:?}; \
+             left {left:?}, found {found:?}"
+        );
+    }
     let mut store = Store::open(&mounted.ledger(), written(&mounted, Synchronous::Full)).unwrap();
     store.commit(&[various(1)]).unwrap();
     run
