@@ -144,25 +144,14 @@ impl NativeRuntime {
         };
         let instances = self.shared.table.instances();
         let in_cgroup = cgroup.as_deref().is_some_and(|cgroup| {
-            instances
-                .iter()
-                .any(|instance| self.has_cgroup(instance, cgroup))
+            self.shared.table.any_latest(|latest| match &latest.tree {
+                Tree::Cgroup(own) => holds(own.path(), cgroup),
+                Tree::Session(_) => false,
+            })
         });
         in_cgroup
             || probe::is_of_a_probe(&self.shared, pid, cgroup.as_deref())
             || is_descendant(pid, &instances, &self.shared.probes.pids())
-    }
-
-    fn has_cgroup(&self, instance: &Instance, cgroup: &str) -> bool {
-        match self
-            .shared
-            .table
-            .latest(&instance.agent)
-            .map(|latest| latest.tree)
-        {
-            Some(Tree::Cgroup(own)) => holds(own.path(), cgroup),
-            Some(Tree::Session(_)) | None => false,
-        }
     }
 }
 
@@ -204,9 +193,8 @@ fn is_descendant(pid: u32, instances: &[Instance], probes: &[u32]) -> bool {
         }
         at = stat.parent;
     }
-    instances
-        .iter()
-        .any(|i| procfs::has_variable(pid, &format!("INVOCATION_ID={}", i.invocation)))
+    let named = procfs::invocations(pid);
+    instances.iter().any(|i| named.contains(&i.invocation))
 }
 
 #[cfg(test)]

@@ -2,6 +2,8 @@
 
 use std::{fs, io};
 
+use osmoda_core::observed::InvocationId;
+
 /// What /proc/PID/stat says of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Stat {
@@ -64,10 +66,25 @@ pub(crate) fn has_variable(pid: u32, variable: &str) -> bool {
 
 /// The value of a variable that a process was executed with, if it is UTF-8.
 pub(crate) fn variable(pid: u32, name: &str) -> Option<String> {
-    let text = fs::read(format!("/proc/{pid}/environ")).ok()?;
-    let mut items = text.split(|byte| *byte == 0);
-    let value = items.find_map(|item| item.strip_prefix(name.as_bytes())?.strip_prefix(b"="))?;
-    String::from_utf8(value.to_vec()).ok()
+    values(pid, name).into_iter().next()
+}
+
+/// The instances that the environment a process was executed with names; it may hold a name more
+/// than once.
+pub(crate) fn invocations(pid: u32) -> Vec<InvocationId> {
+    let named = values(pid, "INVOCATION_ID").into_iter();
+    named
+        .filter_map(|value| InvocationId::from_hex(&value).ok())
+        .collect()
+}
+
+fn values(pid: u32, name: &str) -> Vec<String> {
+    let text = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+    let items = text.split(|byte| *byte == 0);
+    let values = items.filter_map(|item| item.strip_prefix(name.as_bytes())?.strip_prefix(b"="));
+    values
+        .filter_map(|value| String::from_utf8(value.to_vec()).ok())
+        .collect()
 }
 
 /// The name of a process, for people.
@@ -93,6 +110,23 @@ mod tests {
         assert_eq!(parse_stat(line), Some(expected));
         assert_eq!(parse_stat("42 (a) R 1"), None);
         assert_eq!(parse_stat(""), None);
+    }
+
+    #[test]
+    fn a_process_is_asked_for_the_instances_that_it_names() {
+        let id = InvocationId([0xab; 16]);
+        // What a process was executed with; what it sets later does not show.
+        let mut child = std::process::Command::new("sleep")
+            .arg("60")
+            .env_remove("OSMODA_AGENT")
+            .env("INVOCATION_ID", id.to_string())
+            .env("INVOCATION_ID_OLD", InvocationId([1; 16]).to_string())
+            .spawn()
+            .unwrap();
+        assert_eq!(invocations(child.id()), [id]);
+        assert_eq!(variable(child.id(), "OSMODA_AGENT"), None);
+        child.kill().unwrap();
+        child.wait().unwrap();
     }
 
     #[test]

@@ -85,6 +85,13 @@ impl Table {
         Some(latest.instance.clone())
     }
 
+    /// Whether this holds of the latest instance of any agent.
+    pub fn any_latest(&self, holds: impl FnMut(&Latest) -> bool) -> bool {
+        let slots = self.slots();
+        let mut latest = slots.values().filter_map(|slot| slot.latest.as_ref());
+        latest.any(holds)
+    }
+
     pub fn instances(&self) -> Vec<Instance> {
         let slots = self.slots();
         let latest = slots.values().filter_map(|slot| slot.latest.as_ref());

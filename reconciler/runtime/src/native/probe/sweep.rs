@@ -27,8 +27,8 @@ pub(in crate::native) fn is_of_a_probe(shared: &Shared, number: u32, cgroup: Opt
         return true;
     }
     let identities = shared.probes.identities();
-    let mut named = identities.iter();
-    named.any(|identity| procfs::has_variable(number, &format!("INVOCATION_ID={identity}")))
+    let named = procfs::invocations(number);
+    identities.iter().any(|identity| named.contains(identity))
 }
 
 fn is_in_cgroup(place: &Path, cgroup: &str) -> bool {
