@@ -1,7 +1,9 @@
 //! Profiles as Nix lays them out, with bundles in the Nix store or below the state directory.
 
+mod stamp;
+
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fs::DirBuilder,
     os::unix::fs::DirBuilderExt as _,
     path::{Path, PathBuf},
@@ -10,6 +12,7 @@ use std::{
 
 use osmoda_core::{name::AgentName, observed::Generation};
 
+use self::stamp::Stamp;
 use super::{Profiles, superfluous};
 use crate::{
     bundle::Bundles,
@@ -27,6 +30,15 @@ pub struct SymlinkProfiles {
     /// Held from the writing of a bundle until a generation refers to it, and while bundles
     /// without a generation are removed.
     writing: Mutex<()>,
+    known: Mutex<Known>,
+}
+
+/// What the links said, as long as their directory is as it was then: who asks about a thousand
+/// agents reads a link again only if one was made, replaced or removed.
+#[derive(Debug, Default)]
+struct Known {
+    stamp: Option<Stamp>,
+    active: BTreeMap<AgentName, Option<Generation>>,
 }
 
 impl SymlinkProfiles {
@@ -53,6 +65,7 @@ impl SymlinkProfiles {
             profile_dir: directory(profile_dir, 0o755)?,
             bundles: Bundles::new(directory(bundle_dir, 0o700)?, store),
             writing: Mutex::new(()),
+            known: Mutex::default(),
         })
     }
 
@@ -99,7 +112,22 @@ fn directory(path: &Path, mode: u32) -> Result<PathBuf, ProfileError> {
 
 impl Profiles for SymlinkProfiles {
     fn active(&self, agent: &AgentName) -> Result<Option<Generation>, ProfileError> {
-        self.profile(agent).active()
+        let Some(stamp) = Stamp::of(&self.profile_dir) else {
+            return self.profile(agent).active();
+        };
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.stamp != Some(stamp) {
+            *known = Known {
+                stamp: Some(stamp),
+                active: BTreeMap::new(),
+            };
+        }
+        if let Some(active) = known.active.get(agent) {
+            return Ok(active.clone());
+        }
+        let active = self.profile(agent).active()?;
+        known.active.insert(agent.clone(), active.clone());
+        Ok(active)
     }
 
     fn list(&self, agent: &AgentName) -> Result<Vec<Generation>, ProfileError> {
@@ -184,5 +212,47 @@ impl Profiles for SymlinkProfiles {
 
     fn agents(&self) -> Result<Vec<AgentName>, ProfileError> {
         profiles_in(&self.profile_dir)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        fs::remove_file,
+        os::unix::fs::symlink,
+        time::{Duration, Instant},
+    };
+
+    use super::*;
+
+    #[test]
+    fn what_is_known_of_a_directory_at_rest_ends_with_any_change_in_it() {
+        let place = tempfile::tempdir().unwrap();
+        let [links, bundles] = ["profiles", "bundles"].map(|name| place.path().join(name));
+        let profiles = SymlinkProfiles::new(&links, &bundles).unwrap();
+        let agent = AgentName::new("a").unwrap();
+        for number in [1, 2] {
+            symlink(
+                format!("/b{number}"),
+                links.join(format!("a-{number}-link")),
+            )
+            .unwrap();
+        }
+        symlink("a-1-link", links.join("a")).unwrap();
+        let active = || profiles.active(&agent).unwrap().map(|active| active.number);
+        let is_known = || profiles.known.lock().unwrap().active.contains_key(&agent);
+        assert_eq!((active(), is_known()), (Some(1), false));
+        let bound = Instant::now() + Duration::from_secs(60);
+        while Stamp::of(&links).is_none() {
+            assert!(Instant::now() < bound, "the directory never comes to rest");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        assert_eq!((active(), is_known()), (Some(1), true));
+        // As nix-env does, behind the daemon's back.
+        symlink("a-2-link", links.join("new")).unwrap();
+        std::fs::rename(links.join("new"), links.join("a")).unwrap();
+        assert_eq!(active(), Some(2));
+        remove_file(links.join("a")).unwrap();
+        assert_eq!(active(), None);
     }
 }
