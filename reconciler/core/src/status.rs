@@ -11,6 +11,7 @@ use crate::{
     memory::{Finished, Memory, StartFailureKind},
     observed::{Instance, InstanceState, Observation},
     plan::{Bundle, Busy, View},
+    rollout::BadReason,
     time::Mono,
 };
 
@@ -271,7 +272,7 @@ fn message(view: &View<'_>, phase: Phase, health: &Health) -> String {
         return match (&view.spec_error, &health.waiting) {
             (Some(_), None) => "the last valid spec stays in force".to_owned(),
             (_, Some((_, why))) => why.clone(),
-            (None, None) => says(view).unwrap_or_default(),
+            (None, None) => gone_back(view).or_else(|| says(view)).unwrap_or_default(),
         };
     }
     if phase == Phase::Held {
@@ -293,6 +294,21 @@ fn message(view: &View<'_>, phase: Phase, health: &Health) -> String {
         Some(last) => format!("{}: {}", last.reason, last.exit.status),
         None => String::new(),
     }
+}
+
+/// That what runs is not what is desired, since that is Bad.
+fn gone_back(view: &View<'_>) -> Option<String> {
+    let Observation::Known(Some(active)) = &view.observed.active else {
+        return None;
+    };
+    let bad = view.memory.rollout.bad(view.desired?.digest)?;
+    let why = bad.reason.map_or("Bad", BadReason::word);
+    (bad.generation != active.generation).then(|| {
+        format!(
+            "generation {} is bad ({why}): generation {} stays until the spec changes",
+            bad.generation.number, active.generation.number
+        )
+    })
 }
 
 /// What an instance that is well says of itself.

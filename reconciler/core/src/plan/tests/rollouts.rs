@@ -250,6 +250,18 @@ fn what_was_gone_back_from_is_not_deployed_again_and_the_diff_says_why() {
     // A fixed one goes forward.
     case.desired = Some(agent("v3", default));
     assert_eq!(case.steps()[0], "Activate SpecChanged");
+    // Whoever looks at the one that runs again is told why it is not the desired one.
+    let message = |case: &mut Case| {
+        case.instance(InstanceState::Running { pid: 8 });
+        case.with_view(|view| crate::status::assess(view).message)
+    };
+    case.desired = Some(agent("v2", default));
+    assert_eq!(
+        message(&mut case),
+        "generation 2 is bad (FailedOnProbation): generation 1 stays until the spec changes"
+    );
+    case.desired = Some(agent("v3", default));
+    assert_eq!(message(&mut case), "");
 }
 
 #[test]
