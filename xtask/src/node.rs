@@ -38,6 +38,19 @@ impl Node {
     /// # Errors
     /// It cannot be started.
     pub fn start(osmoda: &Path, directory: &Path, manifests: &str) -> anyhow::Result<Self> {
+        Self::start_with(osmoda, directory, manifests, &[])
+    }
+
+    /// As [`Node::start`], with more arguments for `osmoda run`.
+    ///
+    /// # Errors
+    /// As [`Node::start`].
+    pub fn start_with(
+        osmoda: &Path,
+        directory: &Path,
+        manifests: &str,
+        more: &[&str],
+    ) -> anyhow::Result<Self> {
         let specs = directory.join("specs");
         project::write_file(&specs.join("agents.yaml"), manifests)?;
         let log = project::create_file(&log_of(directory))?;
@@ -45,7 +58,8 @@ impl Node {
             command(osmoda, directory)
                 .arg("run")
                 .arg(&specs)
-                .args(["--runtime", "native"]),
+                .args(["--runtime", "native"])
+                .args(more),
             log,
         )?;
         Ok(Self {

@@ -69,6 +69,17 @@ impl Client {
         self.read(answer).await
     }
 
+    /// GET: the JSON itself, to be passed on.
+    ///
+    /// # Errors
+    /// [`Refusal`].
+    pub async fn get_text(&self, path: &str) -> Result<String, Refusal> {
+        let answer = self.request(Method::GET, path, Vec::new()).await?;
+        let bytes = self.bytes(answer).await?;
+        let text = String::from_utf8(bytes.into());
+        text.map_err(|error| Refusal::Failed(self.garbled(&error)))
+    }
+
     /// POST with a JSON body.
     ///
     /// # Errors
@@ -145,21 +156,26 @@ impl Client {
     }
 
     async fn read<T: DeserializeOwned>(&self, answer: Response<Incoming>) -> Result<T, Refusal> {
-        let body = answer.into_body().collect().await;
-        let bytes = body
-            .map_err(|error| Refusal::Failed(self.lost(&error)))?
-            .to_bytes();
+        let bytes = self.bytes(answer).await?;
         self.parse(&bytes).map_err(Refusal::Failed)
     }
 
+    async fn bytes(&self, answer: Response<Incoming>) -> Result<Bytes, Refusal> {
+        let body = answer.into_body().collect().await;
+        let body = body.map_err(|error| Refusal::Failed(self.lost(&error)))?;
+        Ok(body.to_bytes())
+    }
+
     fn parse<T: DeserializeOwned>(&self, bytes: &[u8]) -> Result<T, Failure> {
-        serde_json::from_slice(bytes).map_err(|error| {
-            let socket = self.socket.display();
-            Failure::internal(format!(
-                "the answer of {socket} cannot be understood: {error}"
-            ))
-            .hint("are the daemon and this command of the same version?")
-        })
+        serde_json::from_slice(bytes).map_err(|error| self.garbled(&error))
+    }
+
+    fn garbled(&self, error: &impl std::fmt::Display) -> Failure {
+        let socket = self.socket.display();
+        Failure::internal(format!(
+            "the answer of {socket} cannot be understood: {error}"
+        ))
+        .hint("are the daemon and this command of the same version?")
     }
 
     fn silent(&self) -> Failure {

@@ -9,7 +9,9 @@ use tokio::sync::{
 };
 
 use crate::{
-    api::types::{Accepted, AgentList, AgentObject, DiffReport, GenerationList, PlanReport},
+    api::types::{
+        Accepted, AgentList, AgentObject, DiffReport, GenerationList, PlanReport, StatusSummary,
+    },
     reconcile::message::Message,
     specs::Loaded,
 };
@@ -108,6 +110,7 @@ pub enum CommandError {
 pub enum Query {
     Ping(oneshot::Sender<()>),
     Status(oneshot::Sender<AgentList>),
+    Summary(oneshot::Sender<StatusSummary>),
     Agent(AgentName, oneshot::Sender<Option<AgentObject>>),
     Generations(
         AgentName,
@@ -152,6 +155,11 @@ impl Handle {
     /// [`Gone`], here and below.
     pub async fn status(&self) -> Result<AgentList, Gone> {
         self.ask(Query::Status).await
+    }
+
+    /// The node, and a line for each agent.
+    pub async fn summary(&self) -> Result<StatusSummary, Gone> {
+        self.ask(Query::Summary).await
     }
 
     /// One agent.

@@ -3,11 +3,13 @@
 use std::time::Duration;
 
 use osmoda_core::name::AgentName;
-use osmoda_node::api::types::{AgentDiff, AgentList, AgentObject, DiffReport};
+use osmoda_node::api::types::{
+    AgentDiff, AgentList, AgentObject, AgentSummary, DiffReport, NextAction, StatusSummary,
+};
 use tokio::time::sleep;
 
 use crate::{
-    args::{Output, Status},
+    args::{Machine, Output, Status},
     client::Client,
     failure::{Answer, Failure, Outcome, UNREACHABLE},
     output, show,
@@ -18,6 +20,12 @@ const WATCH_EVERY: Duration = Duration::from_secs(1);
 
 /// Shows it once, or until interrupted: then that is the end, and no failure.
 pub async fn status(client: &Client, args: &Status) -> Outcome {
+    let is_of_all = args.agent.is_none() && !args.diff;
+    if is_of_all && !args.watch && args.output.output == Some(Machine::Json) {
+        let text = client.get_text("/v1/status").await?;
+        output::json(&text)?;
+        return Ok(Answer::Yes);
+    }
     if !args.watch {
         let view = View::read(client, args).await?;
         view.print(args.output)?;
@@ -114,6 +122,7 @@ impl Place {
 
 /// What was asked for, as it is now.
 enum View {
+    Table(Box<StatusSummary>),
     All(Box<AgentList>),
     One(Box<AgentObject>),
     Diff(DiffReport),
@@ -122,6 +131,9 @@ enum View {
 impl View {
     async fn read(client: &Client, args: &Status) -> Result<Self, Failure> {
         match (&args.agent, args.diff) {
+            (None, false) if args.output.output.is_none() => {
+                Ok(Self::Table(Box::new(client.get("/v1/summary").await?)))
+            }
             (None, false) => Ok(Self::All(Box::new(client.get("/v1/status").await?))),
             (Some(name), false) => {
                 let agent = client.get(&format!("/v1/agents/{name}")).await?;
@@ -137,8 +149,9 @@ impl View {
 
     fn text(&self) -> String {
         match self {
-            Self::All(list) => show::status::status(list),
-            Self::One(agent) => show::status::agent(agent),
+            Self::Table(summary) => show::status::status(summary),
+            Self::All(list) => show::status::status(&summary_of(list)),
+            Self::One(agent) => show::status::agent(&AgentSummary::from(agent.as_ref().clone())),
             Self::Diff(report) => show::diff::diff(report),
         }
     }
@@ -146,6 +159,7 @@ impl View {
     fn print(&self, output: Output) -> Result<(), Failure> {
         match (output.output, self) {
             (None, _) => output::print(&self.text()),
+            (Some(format), Self::Table(summary)) => output::object(format, summary),
             (Some(format), Self::All(list)) => output::object(format, list),
             (Some(format), Self::One(agent)) => output::object(format, agent),
             (Some(format), Self::Diff(report)) => output::object(format, report),
@@ -155,6 +169,7 @@ impl View {
     fn print_one_of_many(&self, output: Output) -> Result<(), Failure> {
         match (output.output, self) {
             (None, _) => output::print(&format!("{}\n", self.text())),
+            (Some(format), Self::Table(summary)) => output::one_of_many(format, summary),
             (Some(format), Self::All(list)) => output::one_of_many(format, list),
             (Some(format), Self::One(agent)) => output::one_of_many(format, agent),
             (Some(format), Self::Diff(report)) => output::one_of_many(format, report),
@@ -163,7 +178,7 @@ impl View {
 
     fn answer(&self) -> Answer {
         match self {
-            Self::All(_) => Answer::Yes,
+            Self::Table(_) | Self::All(_) => Answer::Yes,
             Self::One(agent) => agent.status.ready.into(),
             Self::Diff(report) => report.in_sync.into(),
         }
@@ -172,6 +187,9 @@ impl View {
     /// Whether anything but the passing of time tells them apart.
     fn differs(&self, before: &Self) -> bool {
         match (self, before) {
+            (Self::Table(now), Self::Table(before)) => {
+                timeless_table(now) != timeless_table(before)
+            }
             (Self::All(now), Self::All(before)) => timeless_list(now) != timeless_list(before),
             (Self::One(now), Self::One(before)) => timeless(now) != timeless(before),
             (Self::Diff(now), Self::Diff(before)) => now != before,
@@ -204,11 +222,35 @@ fn timeless(agent: &AgentObject) -> AgentObject {
     // Derived from two clocks at each look, so its last digits move.
     agent.status.started_at = None;
     agent.status.resources = None;
-    if let Some(next) = &mut agent.status.next_action {
-        next.in_ms = 0;
-        next.at = String::new();
-    }
+    agent.status.next_action = agent.status.next_action.map(timeless_action);
     agent
+}
+
+fn timeless_action(next: NextAction) -> NextAction {
+    NextAction {
+        what: next.what,
+        at: String::new(),
+        in_ms: 0,
+    }
+}
+
+fn timeless_table(summary: &StatusSummary) -> StatusSummary {
+    let mut summary = summary.clone();
+    summary.node.uptime_ms = 0;
+    for agent in &mut summary.items {
+        agent.uptime_ms = None;
+        agent.next_action = agent.next_action.take().map(timeless_action);
+    }
+    summary
+}
+
+fn summary_of(list: &AgentList) -> StatusSummary {
+    StatusSummary {
+        api_version: list.api_version.clone(),
+        kind: "StatusSummary".to_owned(),
+        node: list.node.clone(),
+        items: list.items.iter().cloned().map(AgentSummary::from).collect(),
+    }
 }
 
 fn timeless_list(list: &AgentList) -> AgentList {

@@ -118,8 +118,12 @@ fn why(page: &mut Page, story: &Story) {
     }
     if !failing.last_output.is_empty() {
         page.text("The last that it wrote before that:");
-        for line in &failing.last_output {
-            page.text(&format!("| {line}"));
+        for same in failing.last_output.chunk_by(|a, b| a == b) {
+            let line = &same[0];
+            page.text(&match same.len() {
+                1 => format!("| {line}"),
+                times => format!("| {line}   ({times} times)"),
+            });
         }
         known = true;
     }

@@ -15,22 +15,35 @@ pub mod status;
 pub mod story;
 pub mod timeline;
 
-use comfy_table::{Table, presets::NOTHING};
 use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
 /// A table without lines, as wide as it needs to be. The last column is not padded.
 pub fn table(header: &[&str], rows: Vec<Vec<String>>) -> String {
-    let mut table = Table::new();
-    table.load_style(NOTHING);
-    table.set_header(header.iter().copied());
-    for row in rows {
-        table.add_row(row.into_iter().map(|cell| one_line(&cell)));
+    let names = header.iter().map(|name| (*name).to_owned()).collect();
+    let clean = |row: Vec<String>| row.iter().map(|cell| one_line(cell)).collect();
+    let rows: Vec<Vec<String>> = std::iter::once(names)
+        .chain(rows.into_iter().map(clean))
+        .collect();
+    let mut widths = vec![0; header.len()];
+    for row in &rows {
+        for (widest, cell) in widths.iter_mut().zip(row) {
+            *widest = (*widest).max(cell.width());
+        }
     }
-    for column in table.column_iter_mut() {
-        column.set_padding((0, 2));
+    let mut text = String::new();
+    for row in &rows {
+        let mut line = String::new();
+        for (cell, width) in row.iter().zip(&widths) {
+            line.push_str(cell);
+            line.extend(std::iter::repeat_n(
+                ' ',
+                width.saturating_sub(cell.width()) + 2,
+            ));
+        }
+        text.push_str(line.trim_end());
+        text.push('\n');
     }
-    let lines = table.lines().map(|line| format!("{}\n", line.trim_end()));
-    lines.collect()
+    text
 }
 
 /// What agents and users wrote, fit for a line of a terminal: no control characters.

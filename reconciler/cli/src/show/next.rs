@@ -3,15 +3,20 @@
 //! `elapsed_ms` is how long ago the daemon was asked: countdowns go on from there.
 
 use osmoda_core::{rollout::Verdict, status::Phase};
-use osmoda_node::api::types::AgentObject;
+use osmoda_node::api::types::{AgentObject, NextAction};
 
 use super::age;
 
 /// For the last column of a table: what is going on, and what comes.
 pub fn short(agent: &AgentObject, elapsed_ms: u64) -> String {
     let status = &agent.status;
-    let message = status.message.as_str();
-    match (coming(agent, elapsed_ms), message.is_empty()) {
+    cell(status.next_action.as_ref(), &status.message, elapsed_ms)
+}
+
+/// As [`short`], of what comes and what is going on.
+pub fn cell(next: Option<&NextAction>, message: &str, elapsed_ms: u64) -> String {
+    let coming = next.map(|next| action(next, elapsed_ms));
+    match (coming, message.is_empty()) {
         (Some(next), true) => next,
         (Some(next), false) => format!("{next}; {message}"),
         (None, _) => message.to_owned(),
@@ -21,12 +26,16 @@ pub fn short(agent: &AgentObject, elapsed_ms: u64) -> String {
 /// What comes by itself; `None` if nothing does.
 pub fn coming(agent: &AgentObject, elapsed_ms: u64) -> Option<String> {
     let next = agent.status.next_action.as_ref()?;
+    Some(action(next, elapsed_ms))
+}
+
+fn action(next: &NextAction, elapsed_ms: u64) -> String {
     let left = next.in_ms.saturating_sub(elapsed_ms);
     let left = match left {
         0 => None,
         ms => Some(age(round_up(ms))),
     };
-    Some(match (next.what.as_str(), left) {
+    match (next.what.as_str(), left) {
         ("Start", Some(left)) => format!("starts in {left}"),
         ("Start", None) => "starts now".to_owned(),
         ("Retry", Some(left)) => format!("tries again in {left}"),
@@ -37,7 +46,7 @@ pub fn coming(agent: &AgentObject, elapsed_ms: u64) -> Option<String> {
         ("VerifyHealth", None) => "health is being verified".to_owned(),
         (other, Some(left)) => format!("{other} in {left}"),
         (other, None) => format!("{other} now"),
-    })
+    }
 }
 
 /// Whole seconds, so that a countdown does not end in milliseconds.
@@ -63,6 +72,11 @@ pub fn sentence(agent: &AgentObject, elapsed_ms: u64) -> String {
         }
         (Phase::Succeeded, _) => "nothing: its work is done".to_owned(),
         (Phase::Held, _) => format!("it starts as soon as its dependencies are ready{because}"),
+        (Phase::Running, None)
+            if status.ready && status.generation.desired_verdict == Some(Verdict::Bad) =>
+        {
+            format!("nothing, until its spec changes{because}")
+        }
         (Phase::Running, Some(next)) if status.generation.verdict == Some(Verdict::Unproven) => {
             format!("{next}; then this generation counts as good")
         }
@@ -154,6 +168,15 @@ mod tests {
         for (told, expected) in cases {
             assert_eq!(told, expected);
         }
+    }
+
+    #[test]
+    fn who_was_rolled_back_stays_so_until_the_spec_changes() {
+        let mut agent = agent(Phase::Running, true, None);
+        agent.status.generation.desired_verdict = Some(Verdict::Bad);
+        agent.status.message = "generation 2 is bad".to_owned();
+        let expected = "nothing, until its spec changes (generation 2 is bad)";
+        assert_eq!(sentence(&agent, 0), expected);
     }
 
     #[test]

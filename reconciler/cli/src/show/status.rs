@@ -3,10 +3,10 @@
 use osmoda_core::observed::Generation;
 use osmoda_node::{
     anchors::AnchorStatus,
-    api::types::{AgentList, AgentObject, LedgerStatus, NodeStatus, SystemStatus},
+    api::types::{AgentSummary, LedgerStatus, NodeStatus, StatusSummary, SystemStatus},
 };
 
-use super::{age, one_line, or_dash, table};
+use super::{age, next, one_line, or_dash, table};
 
 const HEADER: [&str; 8] = [
     "NAME",
@@ -20,7 +20,7 @@ const HEADER: [&str; 8] = [
 ];
 
 /// Agents and node.
-pub fn status(list: &AgentList) -> String {
+pub fn status(list: &StatusSummary) -> String {
     let mut text = match list.items.is_empty() {
         true => "no agents: the specs declare none\n".to_owned(),
         false => table(&HEADER, list.items.iter().map(row).collect()),
@@ -32,30 +32,20 @@ pub fn status(list: &AgentList) -> String {
 }
 
 /// One agent, in the same table.
-pub fn agent(agent: &AgentObject) -> String {
+pub fn agent(agent: &AgentSummary) -> String {
     table(&HEADER, vec![row(agent)])
 }
 
-fn row(agent: &AgentObject) -> Vec<String> {
-    let status = &agent.status;
-    let generation = status
-        .generation
-        .active
-        .as_ref()
-        .map(|active| active.number);
-    let message = match (&status.next_action, status.message.is_empty()) {
-        (Some(next), true) => format!("{} in {}", next.what, age(next.in_ms)),
-        (Some(next), false) => format!("{}; {} in {}", status.message, next.what, age(next.in_ms)),
-        (None, _) => status.message.clone(),
-    };
+fn row(agent: &AgentSummary) -> Vec<String> {
+    let message = next::cell(agent.next_action.as_ref(), &agent.message, 0);
     vec![
-        agent.metadata.name.clone(),
-        if status.ready { "yes" } else { "no" }.to_owned(),
-        status.phase.to_string(),
-        status.restarts.to_string(),
-        or_dash(generation),
-        or_dash(status.pid),
-        or_dash(status.uptime_ms.map(age)),
+        agent.name.clone(),
+        if agent.ready { "yes" } else { "no" }.to_owned(),
+        agent.phase.to_string(),
+        agent.restarts.to_string(),
+        or_dash(agent.generation),
+        or_dash(agent.pid),
+        or_dash(agent.uptime_ms.map(age)),
         message,
     ]
 }
@@ -160,7 +150,7 @@ fn anchors(ledger: &LedgerStatus) -> String {
 }
 
 /// What should not go unnoticed: refused specs, and fields that do nothing.
-fn notes(list: &AgentList) -> String {
+fn notes(list: &StatusSummary) -> String {
     let mut text = String::new();
     for refused in &list.node.spec_errors {
         let more = refused.errors.len().saturating_sub(1);
@@ -177,9 +167,9 @@ fn notes(list: &AgentList) -> String {
         ));
     }
     for agent in &list.items {
-        let fields = &agent.status.not_enforced;
+        let fields = &agent.not_enforced;
         if !fields.is_empty() {
-            let (name, fields) = (&agent.metadata.name, fields.join(", "));
+            let (name, fields) = (&agent.name, fields.join(", "));
             text.push_str(&format!("not enforced, {name}: {fields}\n"));
         }
     }
@@ -191,7 +181,7 @@ mod tests {
     use super::*;
     use crate::show::describe::tests::sample;
 
-    fn list() -> AgentList {
+    fn list() -> StatusSummary {
         let mut failing = sample("summarizer");
         failing.status.ready = false;
         failing.status.phase = osmoda_core::status::Phase::Backoff;
@@ -207,11 +197,11 @@ mod tests {
             "ledger": {"origin": "o", "size": 42, "root": "r", "chain": "c"},
             "specErrors": [{"file": "specs/bad.nix", "errors": ["3:1: unknown field", "4:1: x"]}]
         }));
-        AgentList {
+        StatusSummary {
             api_version: "osmoda/v1".to_owned(),
-            kind: "AgentList".to_owned(),
+            kind: "StatusSummary".to_owned(),
             node: node.unwrap(),
-            items: vec![healthy, failing],
+            items: vec![healthy.into(), failing.into()],
         }
     }
 
@@ -220,7 +210,7 @@ mod tests {
         let expected = "\
 NAME        READY  PHASE    RESTARTS  GENERATION  PID   AGE    MESSAGE
 researcher  yes    Running  1         2           4242  5m10s
-summarizer  no     Backoff  3         2           -     -      Exited: exit code 1; Start in 4s
+summarizer  no     Backoff  3         2           -     -      starts in 4s; Exited: exit code 1
 
 node alpha: osmoda 0.1.0, pid 7, up 1h, native runtime, specs /etc/osmoda/agents, ledger 42 entries
 invalid spec specs/bad.nix: 3:1: unknown field (and 1 more); the last valid one stays in force

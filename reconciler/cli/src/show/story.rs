@@ -33,6 +33,10 @@ pub struct Story {
     pub failures: u64,
     /// The failure that came last.
     pub latest: Option<Failing>,
+    /// How often an action failed within it.
+    pub failed_actions: u64,
+    /// What such an action said last: `could not start: no such file`.
+    pub could_not: Option<String>,
     /// The incident that explains it.
     pub root: Option<String>,
     /// What was done, oldest first.
@@ -212,6 +216,8 @@ impl Story {
             first_seq: object.seq,
             failures: 0,
             latest: None,
+            failed_actions: 0,
+            could_not: None,
             root: None,
             deeds: VecDeque::new(),
             forgotten: 0,
@@ -237,8 +243,19 @@ impl Story {
             }
             "Diff" | "ActionIntended" | "RollbackIntended" => {}
             kind => {
-                if kind == "EscalationExhausted" {
-                    self.exhausted = Some(events::what(object));
+                match kind {
+                    "EscalationExhausted" => self.exhausted = Some(events::what(object)),
+                    "ActionFailed" => {
+                        self.failed_actions += 1;
+                        let failed = events::what_failed(entry);
+                        // The same once more says nothing new but when it is tried again.
+                        let again = |deed: &&Deed| deed.text.starts_with(&failed);
+                        if self.deeds.back().filter(again).is_some() {
+                            self.deeds.pop_back();
+                        }
+                        self.could_not = Some(failed);
+                    }
+                    _ => {}
                 }
                 self.deeds.push_back(Deed {
                     at: text(entry, "ts"),
@@ -260,7 +277,11 @@ impl Story {
     /// What happened, in a clause: `it crashed: the main process ended: SIGSEGV`.
     pub fn happened(&self) -> String {
         let Some(failing) = &self.latest else {
-            return "it failed before the entries that are shown".to_owned();
+            return match (&self.could_not, self.failed_actions) {
+                (None, _) => "it failed before the entries that are shown".to_owned(),
+                (Some(what), 1) => format!("osmoda {what}"),
+                (Some(what), times) => format!("osmoda {what} ({times} tries by now)"),
+            };
         };
         let after = failing.uptime_ms.map(|ms| format!(" after {}", age(ms)));
         let times = match self.failures {

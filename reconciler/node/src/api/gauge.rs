@@ -1,14 +1,15 @@
 //! What agents use and which limits hold on them, measured when somebody asks.
 //!
 //! An agent with a threshold is sampled by its detector, and the loop tells its use; the others
-//! are looked at here, outside of the loop. Invariants: an answer waits at most [`LOOK_TIME_MAX`]
-//! for it; nobody is looked at more often than every [`FRESH`]; who could not be looked at in
-//! time comes first the next time, and shows what was known before.
+//! are looked at here, outside of the loop. Invariants: nobody is looked at more often than every
+//! [`FRESH`]; one who asks waits at most [`LOOK_TIME_MAX`] for the looks, and for those at all
+//! agents [`LIST_TIME_MAX`], while the looks go on for the next one who asks; who could not be
+//! looked at in time comes first the next time, and shows what was known before.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     io,
-    sync::Arc,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -18,16 +19,15 @@ use osmoda_core::{
     resources::Usage,
 };
 use osmoda_runtime::Runtime;
-use tokio::{
-    sync::Mutex,
-    time::{Instant, timeout_at},
-};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::types::{AgentObject, AgentStatus, ResourceStatus};
 use crate::detect::Asked;
 
-/// Longest time that one answer spends looking.
+/// Longest time that is spent looking because somebody asked.
 pub const LOOK_TIME_MAX: Duration = Duration::from_millis(300);
+/// Longest time that an answer about all agents waits for it: a few hundred looks.
+pub const LIST_TIME_MAX: Duration = Duration::from_millis(10);
 /// How long a look stays good. CPU use is the mean over at least this long.
 pub const FRESH: Duration = Duration::from_secs(1);
 
@@ -66,8 +66,14 @@ impl<R: Runtime> Gauge for RuntimeGauge<R> {
 
 /// A gauge, and what it showed last.
 pub struct Measures {
+    looker: Arc<Looker>,
+}
+
+/// Looks at agents, in rounds: one round at a time, each of which outlives who asked for it.
+struct Looker {
     gauge: Arc<dyn Gauge>,
     looks: Mutex<BTreeMap<AgentName, Look>>,
+    round: tokio::sync::Mutex<()>,
 }
 
 /// What an instance's process tree used when it was looked at last.
@@ -91,33 +97,37 @@ struct Look {
 impl Measures {
     /// Nothing has been looked at yet.
     pub fn new(gauge: Arc<dyn Gauge>) -> Self {
-        Self {
+        let looker = Looker {
             gauge,
             looks: Mutex::default(),
+            round: tokio::sync::Mutex::default(),
+        };
+        Self {
+            looker: Arc::new(looker),
         }
     }
 
     /// The limits that hold now.
     pub async fn limits(&self) -> BTreeMap<AgentName, Limits> {
-        self.gauge.limits().await
+        self.looker.gauge.limits().await
     }
 
     /// Fills in what the running ones among all agents use.
     pub(super) async fn fill_all(&self, agents: &mut [AgentObject]) {
-        {
-            let mut looks = self.looks.lock().await;
-            let known: BTreeSet<&str> = (agents.iter())
-                .map(|agent| agent.metadata.name.as_str())
-                .collect();
-            looks.retain(|name, _| known.contains(name.as_str()));
-        }
-        self.fill(agents).await;
+        let known = agents.iter().map(|agent| agent.metadata.name.as_str());
+        let known: BTreeSet<&str> = known.collect();
+        self.looker.keep(|name| known.contains(name.as_str()));
+        self.fill_within(agents, LIST_TIME_MAX).await;
     }
 
     /// Fills in what the running ones among these agents use.
     pub(super) async fn fill(&self, agents: &mut [AgentObject]) {
-        let wanted = agents.iter().filter_map(wanted).collect();
-        let used = self.use_of(wanted).await;
+        self.fill_within(agents, LOOK_TIME_MAX).await;
+    }
+
+    async fn fill_within(&self, agents: &mut [AgentObject], wait: Duration) {
+        let wanted: Vec<_> = agents.iter().filter_map(wanted).collect();
+        let used = self.use_of(wanted, wait).await;
         for agent in agents.iter_mut().filter(|a| is_wanted(&a.status)) {
             let used = used.get(agent.metadata.name.as_str());
             agent.status.resources = used.map(|used| ResourceStatus {
@@ -133,43 +143,72 @@ impl Measures {
         agents: &BTreeSet<AgentName>,
         running: Vec<(AgentName, InvocationId)>,
     ) -> BTreeMap<AgentName, Use> {
-        self.looks
-            .lock()
-            .await
-            .retain(|name, _| agents.contains(name));
-        self.use_of(running).await
+        self.looker.keep(|name| agents.contains(name));
+        self.use_of(running, LOOK_TIME_MAX).await
     }
 
     /// What these use; who could not be looked at in time and is not known from before is not
     /// among the answers.
-    async fn use_of(&self, mut wanted: Vec<(AgentName, InvocationId)>) -> BTreeMap<AgentName, Use> {
-        let deadline = Instant::now() + LOOK_TIME_MAX;
-        // Two who ask at once share the looks of the first; who comes too late, what is known.
-        let Ok(mut looks) = timeout_at(deadline, self.looks.lock()).await else {
-            return BTreeMap::new();
+    async fn use_of(
+        &self,
+        wanted: Vec<(AgentName, InvocationId)>,
+        wait: Duration,
+    ) -> BTreeMap<AgentName, Use> {
+        let stale = self.looker.stale(&wanted);
+        if !stale.is_empty() {
+            let round = tokio::spawn(Arc::clone(&self.looker).round(stale));
+            // Too late, it goes on; a panic in it is reported by the scheduler.
+            let _ = timeout(wait, round).await;
+        }
+        let looks = self.looker.looks();
+        let known = wanted.into_iter().filter_map(|(name, invocation)| {
+            let look = looks.get(&name).filter(|l| l.invocation == invocation)?;
+            Some((name, look.used))
+        });
+        known.collect()
+    }
+}
+
+impl Looker {
+    fn looks(&self) -> MutexGuard<'_, BTreeMap<AgentName, Look>> {
+        // Each change is a single insertion.
+        self.looks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn keep(&self, is_there: impl Fn(&AgentName) -> bool) {
+        self.looks().retain(|name, _| is_there(name));
+    }
+
+    /// Those whose use is not known, or not fresh: first those looked at the longest ago.
+    fn stale(&self, wanted: &[(AgentName, InvocationId)]) -> Vec<(AgentName, InvocationId)> {
+        let looks = self.looks();
+        let at = |(name, invocation): &(AgentName, InvocationId)| {
+            let look = looks.get(name).filter(|l| l.invocation == *invocation);
+            look.map(|look| look.at)
         };
-        wanted.sort_by_key(|(name, _)| looks.get(name).map(|look| look.at));
-        let mut found = BTreeMap::new();
-        for (name, invocation) in wanted {
-            let known = looks
-                .get(&name)
-                .filter(|look| look.invocation == invocation)
-                .cloned();
-            let look = match &known {
-                Some(look) if look.at.elapsed() < FRESH => None,
-                known => {
-                    let look = self.look(&name, invocation, known.as_ref());
-                    timeout_at(deadline, look).await.ok().flatten()
-                }
-            };
-            if let Some(shown) = look.as_ref().or(known.as_ref()) {
-                found.insert(name.clone(), shown.used);
-            }
-            if let Some(look) = look {
-                looks.insert(name, look);
+        let is_stale =
+            |of: &&(AgentName, InvocationId)| at(of).is_none_or(|at| at.elapsed() >= FRESH);
+        let mut stale: Vec<_> = wanted.iter().filter(is_stale).cloned().collect();
+        stale.sort_by_key(at);
+        stale
+    }
+
+    /// Looks at these, as far as time allows. Two who ask at once share the looks of the first.
+    async fn round(self: Arc<Self>, wanted: Vec<(AgentName, InvocationId)>) {
+        let deadline = Instant::now() + LOOK_TIME_MAX;
+        let Ok(_round) = timeout_at(deadline, self.round.lock()).await else {
+            return;
+        };
+        for (name, invocation) in self.stale(&wanted) {
+            let before = self.looks().get(&name).cloned();
+            let before = before.filter(|look| look.invocation == invocation);
+            let looking = self.look(&name, invocation, before.as_ref());
+            match timeout_at(deadline, looking).await {
+                Ok(Some(look)) => _ = self.looks().insert(name, look),
+                Ok(None) => {}
+                Err(_) => return,
             }
         }
-        found
     }
 
     /// `None`: it has ended meanwhile, or its use cannot be read.
@@ -289,14 +328,13 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_slow_look_holds_an_answer_up_for_its_bound_and_the_rest_come_first_next_time() {
-        let gauge = Busy {
+        let measures = Measures::new(Arc::new(Busy {
             takes: LOOK_TIME_MAX * 2 / 3,
             ..Busy::default()
-        };
-        let measures = Measures::new(Arc::new(gauge));
+        }));
         let seen = async || {
             let mut agents = [running("a", 1), running("b", 1)];
-            measures.fill_all(&mut agents).await;
+            measures.fill(&mut agents).await;
             agents.map(|agent| agent.status.resources.is_some())
         };
         let begun = Instant::now();
@@ -308,5 +346,26 @@ mod tests {
             [true, true],
             "b first, and what was known of a"
         );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_list_does_not_wait_for_looks_that_go_on_for_the_next_one_who_asks() {
+        let gauge = Arc::new(Busy {
+            takes: LIST_TIME_MAX * 2,
+            ..Busy::default()
+        });
+        let measures = Measures::new(Arc::clone(&gauge) as Arc<dyn Gauge>);
+        let seen = async || {
+            let mut agents = [running("a", 1), running("b", 1)];
+            measures.fill_all(&mut agents).await;
+            agents.map(|agent| agent.status.resources.is_some())
+        };
+        let begun = Instant::now();
+        assert_eq!(seen().await, [false, false]);
+        assert_eq!(begun.elapsed(), LIST_TIME_MAX);
+        // The round that was begun ends by itself.
+        drop(measures.looker.round.lock().await);
+        assert_eq!(seen().await, [true, true]);
+        assert_eq!(gauge.looks.load(Ordering::Relaxed), 2, "each once");
     }
 }

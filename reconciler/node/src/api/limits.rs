@@ -16,6 +16,8 @@ pub const BODY_BYTES_MAX: usize = 4 * 1024 * 1024;
 pub const HEAD_TIME_MAX: Duration = Duration::from_secs(10);
 /// Time that a request's body may take, from its head on.
 pub const BODY_TIME_MAX: Duration = Duration::from_secs(15);
+/// Most characters of an error's message: it may repeat what the caller sent.
+pub const MESSAGE_LETTERS_MAX: usize = 2048;
 /// Time from a request's head to its answer; streams are bounded by [`STALL_MAX`] instead.
 pub const REQUEST_TIME_MAX: Duration = Duration::from_secs(30);
 /// Time a reader may leave an answer or an event unread before it is dropped.
@@ -30,8 +32,8 @@ pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub const KEEPALIVE_EVERY: Duration = Duration::from_secs(15);
 /// Chunks of a stream that wait for their reader; the rest waits where it came from.
 pub const STREAM_CHUNKS_MAX: usize = 16;
-/// Entries read from the ledger at a time.
-pub const ENTRY_BATCH: usize = 256;
+/// Entries read from the ledger at a time; a reader that takes nothing keeps as many in memory.
+pub const ENTRY_BATCH: usize = 64;
 /// Most entries of one answer.
 pub const ENTRIES_MAX: usize = 1000;
 /// Entries of an answer where no limit is given.

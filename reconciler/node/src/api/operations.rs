@@ -203,6 +203,14 @@ static OPERATIONS: &[Operation] = &[
         Json("AgentList"),
     ),
     get(
+        "/v1/summary",
+        Node(|| Route::Summary),
+        "summary",
+        "The node, and a line for each agent: what a table of them shows",
+        &[],
+        Json("StatusSummary"),
+    ),
+    get(
         "/v1/agents",
         Node(|| Route::Agents),
         "agents",

@@ -17,6 +17,7 @@ pub enum Route {
     Metrics,
     OpenApi,
     Status,
+    Summary,
     Agents,
     Agent(AgentName),
     Generations(AgentName),

@@ -245,6 +245,7 @@ async fn answer(
         Route::LedgerEntries => ledger_entries(shared, query).await,
         Route::Act(verb, agent) => act(shared, caller, verb, agent, body).await,
         Route::Status => Ok(respond::found(&status(shared).await?)),
+        Route::Summary => Ok(respond::found(&shared.handle.summary().await?)),
         Route::Agents => Ok(respond::found(&AgentItems {
             items: status(shared).await?.items,
         })),

@@ -444,6 +444,7 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
         match query {
             Query::Ping(to) => drop(to.send(())),
             Query::Status(to) => drop(to.send(self.report_status())),
+            Query::Summary(to) => drop(to.send(self.report_summary())),
             Query::Agent(name, to) => drop(to.send(self.report_agent(&name))),
             Query::Generations(name, to) => drop(to.send(self.report_generations(&name))),
             Query::SystemGenerations(to) => drop(to.send(self.report_system_generations())),

@@ -20,6 +20,7 @@ mod expect;
 mod generations;
 pub mod journal;
 mod life;
+mod look;
 pub mod message;
 mod meter;
 pub mod recorder;

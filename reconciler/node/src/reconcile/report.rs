@@ -4,14 +4,12 @@ use std::collections::BTreeMap;
 
 use osmoda_core::{
     diff::{self, diff},
-    health::Vitals,
+    memory::Paused,
     name::AgentName,
-    observed::{ExitStatus, InstanceState, InvocationId, Limits, Observation},
+    observed::{InvocationId, Limits, Observation},
     plan::{Action, Desired, Observed, View},
     project::{Projected, project},
-    spec::{API_VERSION, AgentSpec},
-    status::{Assessment, ConditionStatus, ConditionType, assess},
-    time::{Mono, Wall},
+    spec::API_VERSION,
 };
 use osmoda_nix::profiles::Profiles;
 use osmoda_runtime::Runtime;
@@ -19,14 +17,13 @@ use osmoda_runtime::Runtime;
 use super::{
     Reconciler,
     agent::{AgentState, Desire, Moment},
-    generations::generation_status,
     journal::Journal,
+    look::{Look, millis_since},
 };
 use crate::{
     api::types::{
-        AgentDiff, AgentList, AgentObject, AgentStatus, DiffReport, LastExitStatus, LedgerStatus,
-        Metadata, NextAction, NodeStatus, PlanReport, PlanStep, ProbeStatus, ResourceStatus,
-        SpecErrorStatus,
+        AgentDiff, AgentList, AgentObject, DiffReport, LedgerStatus, NodeStatus, PlanReport,
+        PlanStep, SpecErrorStatus, StatusSummary,
     },
     specs::Loaded,
 };
@@ -36,15 +33,34 @@ const NO_DRAW: InvocationId = InvocationId([0; 16]);
 
 impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
     pub(super) fn report_status(&mut self) -> AgentList {
-        let names: Vec<_> = self.agents.keys().cloned().collect();
+        let mut items = Vec::with_capacity(self.agents.len());
+        self.each_look(|look| items.push(look.object()));
         AgentList {
             api_version: API_VERSION.to_owned(),
             kind: "AgentList".to_owned(),
             node: self.report_node(),
-            items: names
-                .iter()
-                .filter_map(|name| self.report_agent(name))
-                .collect(),
+            items,
+        }
+    }
+
+    pub(super) fn report_summary(&mut self) -> StatusSummary {
+        let mut items = Vec::with_capacity(self.agents.len());
+        self.each_look(|look| items.push(look.summary()));
+        StatusSummary {
+            api_version: API_VERSION.to_owned(),
+            kind: "StatusSummary".to_owned(),
+            node: self.report_node(),
+            items,
+        }
+    }
+
+    fn each_look(&mut self, mut show: impl FnMut(Look<'_>)) {
+        let all_paused = self.all_paused.clone();
+        let moment = self.query_moment(all_paused.as_ref());
+        for (name, state) in &mut self.agents {
+            let board = self.detectors.board();
+            let observed = state.observe(name, &*self.runtime, &*self.profiles, board);
+            show(Look::new(name, state, observed, moment, &*self.runtime));
         }
     }
 
@@ -81,94 +97,24 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
         }
     }
 
-    fn moment(&self) -> (Mono, Wall) {
-        (self.clock.mono(), self.clock.wall())
-    }
-
-    pub(super) fn report_agent(&mut self, name: &AgentName) -> Option<AgentObject> {
-        let (now, wall) = self.moment();
-        let all_paused = self.all_paused.clone();
-        let state = self.agents.get_mut(name)?;
-        let observed = state.observe(
-            name,
-            &*self.runtime,
-            &*self.profiles,
-            self.detectors.board(),
-        );
-        let moment = Moment {
-            now,
-            wall,
-            all_paused: all_paused.as_ref(),
+    fn query_moment<'a>(&self, all_paused: Option<&'a Paused>) -> Moment<'a> {
+        Moment {
+            now: self.clock.mono(),
+            wall: self.clock.wall(),
+            all_paused,
             shutdown: None,
             fresh: NO_DRAW,
             builds: self.profiles.may_build(),
-        };
-        let mut assessment = assess(&state.view(name, &observed, moment));
-        let spec = state.desire.present().map(|desired| &desired.agent.spec);
-        let missing = spec.map(|spec| not_enforced(spec, &*self.runtime));
-        name_what_is_not_enforced(&mut assessment, &missing.unwrap_or_default());
-        let conditions = state.memory.conditions(&assessment, wall);
-        let instance = match &observed.instance {
-            Observation::Known(instance) => instance.as_ref(),
-            Observation::Unknown(_) => None,
-        };
-        let running = instance.filter(|i| matches!(i.state, InstanceState::Running { .. }));
-        let active = match &observed.active {
-            Observation::Known(active) => active.as_ref(),
-            Observation::Unknown(_) => None,
-        };
-        let desired = state.desire.present();
-        let deployed = active
-            .filter(|active| desired.is_some_and(|desired| desired.digest == active.digest))
-            .map(|active| active.generation.clone());
-        let started_at = running.map(|i| back_to_wall(i.started_at, now, wall).to_string());
-        let agent = desired
-            .map(|d| &d.agent)
-            .or(active.map(|active| &active.agent));
-        Some(AgentObject {
-            api_version: API_VERSION.to_owned(),
-            kind: "Agent".to_owned(),
-            metadata: Metadata {
-                name: name.to_string(),
-                labels: agent.map(|agent| agent.labels.clone()).unwrap_or_default(),
-                generation: deployed.as_ref().map_or(0, |generation| generation.number),
-            },
-            spec: agent
-                .map(|agent| spec_as_written(&agent.manifest))
-                .unwrap_or_default(),
-            status: AgentStatus {
-                phase: assessment.phase,
-                ready: assessment.ready,
-                message: assessment.message,
-                pid: running.and_then(|i| match i.state {
-                    InstanceState::Running { pid } => Some(pid),
-                    InstanceState::Exited(_) => None,
-                }),
-                invocation: instance.map(|i| i.invocation.to_string()),
-                started_at,
-                uptime_ms: running.map(|i| millis_since(now, i.started_at)),
-                restarts: state.memory.restarts,
-                last_exit: last_exit(state),
-                generation: generation_status(state, &observed.active),
-                observed_generation: state.memory.active.as_ref().map_or(0, |g| g.number),
-                probes: match (running, &observed.vitals) {
-                    (Some(_), Some(vitals)) => probed(vitals, now, wall),
-                    _ => Vec::new(),
-                },
-                resources: running.and(observed.vitals.as_ref()).and_then(sampled),
-                next_action: next_action(state, running.is_some(), now, wall),
-                incident: state
-                    .memory
-                    .incident
-                    .as_ref()
-                    .map(|incident| incident.id.clone()),
-                conditions,
-                not_enforced: desired
-                    .map(|d| not_enforced(&d.agent.spec, &*self.runtime))
-                    .unwrap_or_default(),
-                file: state.file.as_ref().map(|file| file.display().to_string()),
-            },
-        })
+        }
+    }
+
+    pub(super) fn report_agent(&mut self, name: &AgentName) -> Option<AgentObject> {
+        let all_paused = self.all_paused.clone();
+        let moment = self.query_moment(all_paused.as_ref());
+        let state = self.agents.get_mut(name)?;
+        let board = self.detectors.board();
+        let observed = state.observe(name, &*self.runtime, &*self.profiles, board);
+        Some(Look::new(name, state, observed, moment, &*self.runtime).object())
     }
 
     pub(super) fn report_diff(&mut self, limits: &BTreeMap<AgentName, Limits>) -> DiffReport {
@@ -208,7 +154,7 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
             };
             describe_steps(&mut steps, name, &view);
         });
-        let (now, wall) = self.moment();
+        let moment = self.query_moment(None);
         for (name, desired) in desired
             .iter()
             .filter(|(name, _)| !self.agents.contains_key(*name))
@@ -223,40 +169,20 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
                 vitals: None,
                 last_output: Vec::new(),
             };
-            let moment = Moment {
-                now,
-                wall,
-                all_paused: None,
-                shutdown: None,
-                fresh: NO_DRAW,
-                builds: self.profiles.may_build(),
-            };
             describe_steps(&mut steps, name, &state.view(name, &observed, moment));
         }
         PlanReport { steps }
     }
 
     fn each_view(&mut self, mut show: impl FnMut(&AgentName, &View<'_>)) {
-        let (now, wall) = self.moment();
-        let all_paused = self.all_paused.as_ref();
+        let all_paused = self.all_paused.clone();
+        let moment = self.query_moment(all_paused.as_ref());
         for (name, state) in &mut self.agents {
             if state.desire == Desire::Unread {
                 continue;
             }
-            let observed = state.observe(
-                name,
-                &*self.runtime,
-                &*self.profiles,
-                self.detectors.board(),
-            );
-            let moment = Moment {
-                now,
-                wall,
-                all_paused,
-                shutdown: None,
-                fresh: NO_DRAW,
-                builds: self.profiles.may_build(),
-            };
+            let board = self.detectors.board();
+            let observed = state.observe(name, &*self.runtime, &*self.profiles, board);
             show(name, &state.view(name, &observed, moment));
         }
     }
@@ -288,109 +214,4 @@ fn active_name(view: &View<'_>) -> String {
         Observation::Known(None) => "no generation".to_owned(),
         Observation::Unknown(_) => "unknown".to_owned(),
     }
-}
-
-/// What the probes have found.
-fn probed(vitals: &Vitals, now: Mono, wall: Wall) -> Vec<ProbeStatus> {
-    let all = [&vitals.startup, &vitals.readiness, &vitals.liveness];
-    let told = all.into_iter().flatten().map(|state| ProbeStatus {
-        probe: state.kind.field().to_owned(),
-        result: state.verdict.into(),
-        since: back_to_wall(state.since, now, wall).to_string(),
-        run: state.run,
-        message: state.message.clone(),
-    });
-    told.collect()
-}
-
-/// What the detectors saw last, of an agent that they sample.
-fn sampled(vitals: &Vitals) -> Option<ResourceStatus> {
-    let last = vitals.usage.last()?;
-    let percent = vitals.usage.cpu_percent();
-    Some(ResourceStatus {
-        memory_bytes: Some(last.memory_bytes),
-        cpu_percent: percent.map(|percent| u32::try_from(percent).unwrap_or(u32::MAX)),
-    })
-}
-
-/// A spec that holds in part only is still valid, and its condition says which part does not.
-fn name_what_is_not_enforced(assessment: &mut Assessment, missing: &[String]) {
-    let mut conditions = assessment.conditions.iter_mut();
-    let valid = conditions
-        .find(|c| c.r#type == ConditionType::SpecValid && c.status == ConditionStatus::True);
-    if let (Some(valid), false) = (valid, missing.is_empty()) {
-        valid.reason = "NotFullyEnforced";
-        valid.message = missing.join(", ");
-    }
-}
-
-/// What of the spec this runtime does not enforce on this host, each with the reason.
-fn not_enforced(spec: &AgentSpec, runtime: &impl Runtime) -> Vec<String> {
-    let here = runtime.unenforced(spec).into_iter();
-    here.map(|(field, why)| format!("{field} ({why})"))
-        .collect()
-}
-
-fn spec_as_written(manifest: &str) -> serde_json::Value {
-    // The manifest was canonical JSON when it was made.
-    let mut manifest: serde_json::Value = serde_json::from_str(manifest).unwrap_or_default();
-    manifest
-        .get_mut("spec")
-        .map(serde_json::Value::take)
-        .unwrap_or_default()
-}
-
-fn last_exit(state: &AgentState) -> Option<LastExitStatus> {
-    let last = state.memory.last_exit.as_ref()?;
-    let (code, signal) = match last.exit.status {
-        ExitStatus::Code { code } => (Some(code), None),
-        ExitStatus::Signal { signal, .. } => (None, Some(signal)),
-        ExitStatus::Unknown => (None, None),
-    };
-    Some(LastExitStatus {
-        code,
-        signal,
-        reason: last.reason.clone(),
-        at: last.at.to_string(),
-    })
-}
-
-fn next_action(state: &AgentState, running: bool, now: Mono, wall: Wall) -> Option<NextAction> {
-    let (what, at) = match (state.memory.next_start_at, state.hold_until) {
-        (Some(at), _) if !running => ("Start", at),
-        (_, Some(at)) if at > now => ("Retry", at),
-        _ if running && state.memory.incident.is_some() => ("VerifyHealth", state.wake_at?),
-        _ if running => ("Prove", proven_at(state)?),
-        _ => return None,
-    };
-    Some(NextAction {
-        what: what.to_owned(),
-        at: ahead_to_wall(at, now, wall).to_string(),
-        in_ms: millis_since(at, now),
-    })
-}
-
-/// When the active generation is found Good, if it stays ready until then.
-fn proven_at(state: &AgentState) -> Option<Mono> {
-    let (_, ready_since) = state.memory.rollout.probation.as_ref()?.ready?;
-    let spec = &state.desire.present()?.agent.spec;
-    Some(ready_since.after(spec.rollout.min_ready.get()))
-}
-
-fn millis_since(later: Mono, earlier: Mono) -> u64 {
-    u64::try_from(later.since(earlier).as_millis()).unwrap_or(u64::MAX)
-}
-
-fn micros(duration: std::time::Duration) -> i64 {
-    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
-}
-
-/// The wall time of an instant that has passed, by the distance of today's clocks.
-fn back_to_wall(at: Mono, now: Mono, wall: Wall) -> Wall {
-    Wall(wall.0.saturating_sub(micros(now.since(at))))
-}
-
-/// The wall time of an instant to come.
-fn ahead_to_wall(at: Mono, now: Mono, wall: Wall) -> Wall {
-    Wall(wall.0.saturating_add(micros(at.since(now))))
 }

@@ -68,6 +68,24 @@ fn an_incident_whose_causes_lead_to_another_is_its_consequence() {
 }
 
 #[test]
+fn what_cannot_be_started_is_told_once_with_how_often_it_was_tried() {
+    let failed = |seq, ms: u64| {
+        let body = json!({"action": "Start", "message": "no such file", "retryAfterMs": ms});
+        entry(seq, "a", "i", "ActionFailed", body)
+    };
+    let mut stories = Stories::of(&[failed(0, 0)]);
+    let happened = |stories: &Stories| stories.get("i").unwrap().happened();
+    assert_eq!(happened(&stories), "osmoda could not start: no such file");
+    stories.take(&failed(1, 100));
+    stories.take(&failed(2, 300_000));
+    let expected = "osmoda could not start: no such file (3 tries by now)";
+    assert_eq!(happened(&stories), expected);
+    let deeds = &stories.get("i").unwrap().deeds;
+    let told: Vec<_> = deeds.iter().map(|deed| deed.text.as_str()).collect();
+    assert_eq!(told, ["could not start: no such file; again in 5m"]);
+}
+
+#[test]
 fn open_incidents_come_first_and_then_the_newest() {
     let end = |seq, id| entry(seq, "a", id, "HealthVerified", json!({}));
     let stories = Stories::of(&[
@@ -97,9 +115,9 @@ fn what_is_kept_is_bounded_and_open_incidents_stay_longest() {
     }
     assert_eq!(stories.by_id.len(), STORIES_MAX);
     assert!(stories.get("open").is_some());
-    let deed = || json!({"action": "Start", "message": "no"});
     for seq in 0..100 {
-        stories.take(&entry(seq, "a", "open", "ActionFailed", deed()));
+        let deed = json!({"action": "Start", "message": seq.to_string()});
+        stories.take(&entry(seq, "a", "open", "ActionFailed", deed));
     }
     let story = stories.get("open").unwrap();
     assert_eq!(story.deeds.len() as u64 + story.forgotten, 100);

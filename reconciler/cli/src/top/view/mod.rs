@@ -23,6 +23,8 @@ pub use self::theme::Theme;
 use super::model::{Dialog, Link, Model};
 use crate::show::{age, fit, page::grouped};
 
+/// Digits of the ledger's root that are shown: enough to compare it by eye.
+const ROOT_DIGITS: usize = 12;
 /// Height from which incidents have a place of their own, in rows.
 const ROWS_FOR_INCIDENTS: u16 = 14;
 /// Least and greatest height of the incidents, with their heading.
@@ -49,7 +51,7 @@ pub fn draw(model: &mut Model, theme: Theme, frame: &mut Frame<'_>) {
     } else {
         overview(model, theme, frame, middle);
     }
-    put(frame, ledger, 0, ledger_line(model, theme));
+    put(frame, ledger, 0, ledger_line(model, theme, ledger.width));
     put(frame, keys, 0, keys_line(model, theme));
     dialog::draw(model, theme, frame, area);
 }
@@ -129,7 +131,7 @@ fn header(model: &Model, theme: Theme, width: u16) -> Line<'static> {
     Line::from(spans)
 }
 
-fn ledger_line(model: &Model, theme: Theme) -> Line<'static> {
+fn ledger_line(model: &Model, theme: Theme, width: u16) -> Line<'static> {
     let Some(list) = &model.list else {
         return Line::default();
     };
@@ -145,7 +147,7 @@ fn ledger_line(model: &Model, theme: Theme) -> Line<'static> {
     }
     let anchored = match (ledger.anchors.is_empty(), ledger.unanchored) {
         (_, 0) => ", all anchored".to_owned(),
-        (true, tail) => format!(", {} unanchored (no anchors)", grouped(tail)),
+        (true, _) => ", no anchors".to_owned(),
         (false, tail) => format!(", {} unanchored", grouped(tail)),
     };
     spans.push(Span::styled(anchored, theme.soft()));
@@ -156,7 +158,7 @@ fn ledger_line(model: &Model, theme: Theme) -> Line<'static> {
     let checkpoint = match checkpoint {
         None => ", no checkpoint yet".to_owned(),
         Some(signed) => format!(
-            ", checkpoint of {} signed {}",
+            ", signed up to {} {}",
             grouped(signed.size),
             crate::show::ago(&signed.signed_at, &model.wall)
         ),
@@ -166,6 +168,14 @@ fn ledger_line(model: &Model, theme: Theme) -> Line<'static> {
     if let Some(anchor) = failing {
         let text = format!(", anchor {} fails", anchor.name);
         spans.push(Span::styled(text, theme.bad()));
+    }
+    let line = Line::from(spans);
+    let root = ledger.root.get(..ROOT_DIGITS).unwrap_or(&ledger.root);
+    let root = Span::styled(format!(", root {root}…"), theme.soft());
+    let room = usize::from(width).saturating_sub(line.width());
+    let mut spans = line.spans;
+    if root.width() <= room {
+        spans.push(root);
     }
     Line::from(spans)
 }

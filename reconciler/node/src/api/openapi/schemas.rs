@@ -124,6 +124,8 @@ pub struct Difference {
 #[openapi(components(schemas(
     types::AgentList,
     types::AgentItems,
+    types::StatusSummary,
+    types::AgentSummary,
     types::AgentObject,
     types::GenerationList,
     types::DiffReport,

@@ -32,8 +32,8 @@ use tokio::{
 use super::{
     ApiError, ApiOptions, Authorizer, EntrySource, Gauge, Listener, Logs, Measures, limits, serve,
     types::{
-        Accepted, AgentList, AgentObject, DiffReport, EntryObject, GenerationList, LedgerHead,
-        NodeStatus, PlanReport, PlanStep,
+        Accepted, AgentList, AgentObject, AgentSummary, DiffReport, EntryObject, GenerationList,
+        LedgerHead, NodeStatus, PlanReport, PlanStep, StatusSummary,
     },
 };
 use crate::{
@@ -325,6 +325,15 @@ fn answer(query: Query) {
     match query {
         Query::Ping(reply) => _ = reply.send(()),
         Query::Status(reply) => _ = reply.send(status()),
+        Query::Summary(reply) => {
+            let AgentList { node, items, .. } = status();
+            _ = reply.send(StatusSummary {
+                api_version: "osmoda/v1".to_owned(),
+                kind: "StatusSummary".to_owned(),
+                node,
+                items: items.into_iter().map(AgentSummary::from).collect(),
+            });
+        }
         Query::Agent(name, reply) => {
             _ = reply.send((name.as_str() == "a").then(agent));
         }
