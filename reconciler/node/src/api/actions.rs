@@ -125,6 +125,11 @@ where
     B: hyper::body::Body<Data = hyper::body::Bytes>,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
+    let too_large = || Problem::too_large(format!("the body has more than {BODY_BYTES_MAX} bytes"));
+    // What Content-Length says is not worth waiting for, if it is too much.
+    if body.size_hint().lower() > BODY_BYTES_MAX as u64 {
+        return Err(too_large());
+    }
     let read = Limited::new(body, BODY_BYTES_MAX).collect();
     let Ok(read) = timeout(BODY_TIME_MAX, read).await else {
         let seconds = BODY_TIME_MAX.as_secs();
@@ -135,9 +140,7 @@ where
     };
     match read {
         Ok(collected) => Ok(collected.to_bytes()),
-        Err(error) if error.is::<http_body_util::LengthLimitError>() => Err(Problem::too_large(
-            format!("the body has more than {BODY_BYTES_MAX} bytes"),
-        )),
+        Err(error) if error.is::<http_body_util::LengthLimitError>() => Err(too_large()),
         Err(error) => Err(Problem::invalid(format!(
             "the body did not arrive: {error}"
         ))),

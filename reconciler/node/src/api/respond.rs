@@ -10,7 +10,7 @@ use hyper::{
 };
 use serde::Serialize;
 
-use super::types::ErrorObject;
+use super::{limits::MESSAGE_LETTERS_MAX, types::ErrorObject};
 use crate::{
     handle::{CommandError, Gone},
     metrics::text::Form,
@@ -34,9 +34,14 @@ pub struct Problem {
 
 impl Problem {
     fn new(status: StatusCode, code: &str, message: impl Into<String>) -> Self {
+        let mut message: String = message.into();
+        if let Some((cut, _)) = message.char_indices().nth(MESSAGE_LETTERS_MAX) {
+            message.truncate(cut);
+            message.push('…');
+        }
         let object = ErrorObject {
             code: code.to_owned(),
-            message: message.into(),
+            message,
             hint: String::new(),
         };
         Self {

@@ -52,6 +52,30 @@ async fn a_head_that_does_not_arrive_is_given_up_in_words_and_an_idle_peer_in_si
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_body_that_is_announced_to_be_too_large_is_not_waited_for() {
+    let scene = Scene::start();
+    let head = format!(
+        "POST /v1/plan HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
+        limits::BODY_BYTES_MAX + 1
+    );
+    let begun = Instant::now();
+    let (status, object) = parse(&scene.raw(head.as_bytes()).await);
+    assert_eq!((status, &object["code"]), (413, &json!("InvalidRequest")));
+    assert_eq!(begun.elapsed(), std::time::Duration::ZERO, "of paused time");
+}
+
+#[tokio::test]
+async fn an_error_repeats_a_bounded_part_of_what_was_sent() {
+    let scene = Scene::start();
+    let path = format!("/{}", "ü".repeat(limits::MESSAGE_LETTERS_MAX));
+    let path: String = form_urlencoded::byte_serialize(path.as_bytes()).collect();
+    let (status, object) = scene.get(&format!("/{path}")).await;
+    assert_eq!(status, 404);
+    let message = object["message"].as_str().unwrap();
+    assert_eq!(message.chars().count(), limits::MESSAGE_LETTERS_MAX + 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_body_that_does_not_arrive_is_given_up_and_nothing_of_it_is_done() {
     let scene = Scene::start();
     let head = "POST /v1/agents/a/pause HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\
