@@ -74,8 +74,7 @@ fn words(command: &Command) -> String {
 fn page(command: &Command) -> Result<String, Failure> {
     let name = page_name(command);
     let man = clap_mangen::Man::new(command.clone()).title(name.to_uppercase());
-    let mut page = Vec::new();
-    man.render_title(&mut page)?;
+    let mut page = title(&name).into_bytes();
     man.render_name_section(&mut page)?;
     man.render_synopsis_section(&mut page)?;
     man.render_description_section(&mut page)?;
@@ -86,6 +85,14 @@ fn page(command: &Command) -> Result<String, Failure> {
     exit_status(&mut text);
     see_also(command, &mut text);
     Ok(text)
+}
+
+/// Name, section, date, source and title of the manual (man(7)). The date is left empty, but it has
+/// its place: without it the next one would be taken for it.
+fn title(name: &str) -> String {
+    let name = escaped(&name.to_uppercase());
+    let version = env!("CARGO_PKG_VERSION");
+    format!(".TH \"{name}\" \"1\" \"\" \"osmoda {version}\" \"osmoda manual\"\n")
 }
 
 fn commands(command: &Command, text: &mut String) {
@@ -203,6 +210,14 @@ mod tests {
                 }
             }
             let page = page(command).unwrap();
+            let title = format!(
+                "\"\" \"osmoda {}\" \"osmoda manual\"",
+                env!("CARGO_PKG_VERSION")
+            );
+            assert!(
+                page.lines()
+                    .any(|line| line.starts_with(".TH ") && line.ends_with(&title))
+            );
             for section in ["NAME", "SYNOPSIS", "EXAMPLES", "\"EXIT STATUS\""] {
                 let unquoted = section.replace('"', "");
                 assert!(
