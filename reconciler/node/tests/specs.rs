@@ -157,7 +157,7 @@ fn defaults_are_those_of_the_contract() {
         },
         sandbox: None,
     };
-    assert_eq!(agent.spec, expected);
+    assert_eq!(*agent.spec, expected);
 }
 
 #[test]
@@ -236,7 +236,7 @@ fn every_field_of_an_agent_arrives_as_declared() {
     let agent = agent(&loaded, "everything");
     let labels = [("osmoda.dev/tier", "1"), ("team", "research")];
     assert_eq!(agent.labels, pairs(labels));
-    assert_eq!(agent.spec, everything());
+    assert_eq!(*agent.spec, everything());
 }
 
 fn everything() -> AgentSpec {

@@ -95,7 +95,7 @@ impl Listening {
         let agent = Agent {
             name: instance.agent.clone(),
             labels: BTreeMap::new(),
-            spec: AgentSpec::new(vec!["x".to_owned()]),
+            spec: AgentSpec::new(vec!["x".to_owned()]).into(),
             manifest: "".into(),
         };
         self.detectors

@@ -37,7 +37,7 @@ pub struct Agent {
     /// `metadata.labels`.
     pub labels: BTreeMap<String, String>,
     /// `spec`, with defaults applied.
-    pub spec: AgentSpec,
+    pub spec: Arc<AgentSpec>,
     /// The whole manifest as its author wrote it (no defaults added), as RFC 8785 canonical
     /// JSON. Its SHA-256 names the bundle: a new default in osmoda is not a new deployment.
     pub manifest: Arc<str>,

@@ -198,7 +198,7 @@ mod tests {
         let agent = Agent {
             name: AgentName::new("a").unwrap(),
             labels: Default::default(),
-            spec,
+            spec: spec.into(),
             manifest: "{}".into(),
         };
         let mut findings = Findings::of("agents");

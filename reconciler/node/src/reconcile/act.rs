@@ -273,7 +273,7 @@ fn request(agent: &AgentName, action: &Action) -> Option<StartRequest> {
             agent: agent.clone(),
             invocation: *invocation,
             generation: generation.clone(),
-            spec: Arc::new(declared.spec.clone()),
+            spec: Arc::clone(&declared.spec),
         }),
         _ => None,
     }

@@ -75,7 +75,7 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
                 agent: name.clone(),
                 invocation,
                 generation: generation.clone(),
-                spec: Arc::new(agent.spec.clone()),
+                spec: Arc::clone(&agent.spec),
             });
             if let Some(begun) = begun {
                 let start = Start {

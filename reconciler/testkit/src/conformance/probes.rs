@@ -32,7 +32,7 @@ pub(super) fn request<S: Subject>(
         agent: Arc::new(Agent {
             name: agent(),
             labels: Default::default(),
-            spec,
+            spec: spec.into(),
             manifest: "".into(),
         }),
         invocation,

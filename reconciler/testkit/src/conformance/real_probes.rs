@@ -175,7 +175,7 @@ pub async fn a_probe_has_the_agents_surroundings<S: Subject>(bench: &mut Bench<S
     let mut request = request(bench, started.invocation, &actions, GENEROUS);
     let command = request.command.clone();
     request.agent = std::sync::Arc::new(osmoda_core::spec::Agent {
-        spec,
+        spec: spec.into(),
         ..(*request.agent).clone()
     });
     request.command = command;

@@ -38,7 +38,7 @@ fn agent(text: &str, change: impl FnOnce(&mut AgentSpec)) -> Desired {
     Desired::new(Arc::new(Agent {
         name: AgentName::new("a").unwrap(),
         labels: Default::default(),
-        spec,
+        spec: spec.into(),
         manifest: text.into(),
     }))
 }

@@ -60,7 +60,7 @@ impl AgentDraft {
         Agent {
             name: self.name,
             labels: self.labels,
-            spec: self.spec,
+            spec: self.spec.into(),
             manifest,
         }
     }

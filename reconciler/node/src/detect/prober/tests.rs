@@ -144,7 +144,7 @@ async fn watch(set: impl FnOnce(&mut spec::Probes), script: Script, time: Ms) ->
         agent: Arc::new(Agent {
             name: name.clone(),
             labels: Default::default(),
-            spec,
+            spec: spec.into(),
             manifest: "".into(),
         }),
         instance,
