@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -12,7 +13,7 @@ use serde::Serialize;
 use super::{
     build::Common,
     goal::{self, Goal},
-    plot,
+    machine, plot,
 };
 use crate::{process, project};
 
@@ -24,6 +25,30 @@ pub fn directory() -> PathBuf {
 /// A directory below target/bench, new, and removed when it is dropped: on the file system of the
 /// checkout, where a ledger is as durable as its disk.
 pub struct Ground(PathBuf);
+
+/// A directory in memory, as the /run of most machines is; removed when it is dropped. `None`: this
+/// machine has none in which programs may lie.
+pub fn in_memory(benchmark: &str) -> Option<Ground> {
+    let shared = Path::new("/dev/shm");
+    if machine::file_system(shared) != "tmpfs" {
+        return None;
+    }
+    let path = shared.join(format!("osmoda-{benchmark}-{}", std::process::id()));
+    fs::create_dir(&path).ok()?;
+    let ground = Ground(path);
+    can_execute(ground.path()).then_some(ground)
+}
+
+/// Some mount it without the right to execute what lies in it, and a service may be a script.
+fn can_execute(directory: &Path) -> bool {
+    let script = directory.join("run");
+    fs::write(&script, "#!/bin/sh\n").is_ok()
+        && fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).is_ok()
+        && Command::new(&script)
+            .status()
+            .is_ok_and(|status| status.success())
+        && fs::remove_file(&script).is_ok()
+}
 
 impl Ground {
     /// For the benchmark of this name. Whatever ends this program from now on, what it started

@@ -49,27 +49,38 @@ fn is_restart(old: Life, new: Life, killed: u64, old_runs: bool) -> anyhow::Resu
     Ok(())
 }
 
+/// Two directories of a contender's own; they may be one.
+pub struct Places {
+    /// For what goes with the machine's next boot.
+    pub directory: PathBuf,
+    /// For what is durable.
+    pub disk: PathBuf,
+}
+
 impl<'a> Fleet<'a> {
-    /// Starts a contender with `count` agents in an empty directory and waits for all of them.
+    /// Starts a contender with `count` agents in empty directories and waits for all of them.
     ///
     /// # Errors
     /// It does not start, or an agent does not come in time.
     pub fn start(
         contender: &'a dyn Contender,
         agent: PathBuf,
-        directory: PathBuf,
+        places: Places,
         count: usize,
     ) -> anyhow::Result<Self> {
         let records = Records::listen()?;
-        if directory.exists() {
-            fs::remove_dir_all(&directory)
-                .with_context(|| format!("emptying {}", directory.display()))?;
+        let Places { directory, disk } = places;
+        for place in [&disk, &directory] {
+            if place.exists() {
+                fs::remove_dir_all(place)
+                    .with_context(|| format!("emptying {}", place.display()))?;
+            }
+            fs::create_dir_all(place).with_context(|| format!("creating {}", place.display()))?;
         }
-        fs::create_dir_all(&directory)
-            .with_context(|| format!("creating {}", directory.display()))?;
         let job = Job {
             agent,
             directory,
+            disk,
             socket_name: records.socket_name().to_owned(),
             count,
         };
@@ -251,7 +262,11 @@ mod tests {
             program: c_program("floor", &output).unwrap(),
         };
         let agent = c_program("agent", &output).unwrap();
-        let mut fleet = Fleet::start(&floor, agent, output.join("work"), 20).unwrap();
+        let places = Places {
+            directory: output.join("work"),
+            disk: output.join("work"),
+        };
+        let mut fleet = Fleet::start(&floor, agent, places, 20).unwrap();
         let before: BTreeSet<u32> = fleet.agents.iter().map(|life| life.pid).collect();
         fleet.kill_all().unwrap();
         let after: BTreeSet<u32> = fleet.agents.iter().map(|life| life.pid).collect();

@@ -2,17 +2,13 @@
 //! hits all of them. What one of them does not manage is missing in its row, with the reason; it
 //! takes part in the rest, and so do the others.
 
-use std::{
-    collections::BTreeMap,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use super::{
     Settings,
     contenders::{Contender, Role},
     cost,
-    fleet::Fleet,
+    fleet::{Fleet, Places},
 };
 use crate::bench::stats::is_steady;
 
@@ -108,8 +104,10 @@ pub struct Entrant {
 pub struct Ground {
     /// The agent's program.
     pub agent: PathBuf,
-    /// Contenders get directories below it.
+    /// Contenders get directories below it: in memory, if the machine has room there.
     pub directory: PathBuf,
+    /// On a disk: for what a contender has to make durable.
+    pub disk: PathBuf,
 }
 
 impl Ground {
@@ -119,8 +117,11 @@ impl Ground {
             .chars()
             .map(|c| if c.is_alphanumeric() { c } else { '-' })
             .collect();
-        let directory: &Path = &self.directory;
-        Fleet::start(contender, self.agent.clone(), directory.join(name), count)
+        let places = Places {
+            directory: self.directory.join(&name),
+            disk: self.disk.join(&name),
+        };
+        Fleet::start(contender, self.agent.clone(), places, count)
     }
 }
 

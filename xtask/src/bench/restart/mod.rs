@@ -76,9 +76,11 @@ pub struct Settings {
 /// did not do is in the table.
 pub fn run(args: &Args, common: &Common) -> anyhow::Result<Vec<Goal>> {
     let place = output::Ground::new("restart")?;
+    let memory = output::in_memory("restart");
     let ground = Ground {
         agent: build::c_program("agent", &output::directory())?,
-        directory: place.path().to_owned(),
+        directory: memory.as_ref().unwrap_or(&place).path().to_owned(),
+        disk: place.path().to_owned(),
     };
     let floor = build::c_program("floor", &output::directory())?;
     let osmoda = common.osmoda()?;
@@ -91,7 +93,8 @@ pub fn run(args: &Args, common: &Common) -> anyhow::Result<Vec<Goal>> {
     process::end_descendants(std::process::id());
 
     let report = Report {
-        file_system: machine::file_system(&ground.directory),
+        file_system: machine::file_system(&ground.disk),
+        directories: machine::file_system(&ground.directory),
         machine,
         settings: args.settings.clone(),
         rows: entrants.into_iter().map(Row::from).collect(),

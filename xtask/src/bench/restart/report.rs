@@ -36,6 +36,8 @@ pub struct Report {
     pub settings: Settings,
     /// File system of the state directories.
     pub file_system: String,
+    /// Type of the file system that everybody's other directories are on.
+    pub directories: String,
     /// Who, in the order of their turns.
     pub rows: Vec<Row>,
 }
@@ -200,9 +202,10 @@ impl Report {
         // Writing to a String cannot fail.
         let _ = writeln!(
             text,
-            "- Machine: {}; state on {}.",
+            "- Machine: {}; osmoda's ledger on {}, everybody's other files on {}.",
             self.machine.describe(),
-            self.file_system
+            self.file_system,
+            self.directories
         );
     }
 
@@ -363,6 +366,7 @@ mod tests {
                 many: 200,
             },
             file_system: "ext4".to_owned(),
+            directories: "tmpfs".to_owned(),
             rows: vec![
                 row("floor", Role::Floor, &[1, 1, 1]),
                 row("slow", Role::Peer, &[4, 4, 4]),

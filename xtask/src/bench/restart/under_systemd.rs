@@ -56,6 +56,7 @@ pub fn run(args: &SystemdArgs, common: &Common) -> anyhow::Result<Vec<Goal>> {
     let ground = Ground {
         agent: build::c_program("agent", &output::directory())?,
         directory: place.path().to_owned(),
+        disk: place.path().to_owned(),
     };
     let floor = build::c_program("floor", &output::directory())?;
     let machine = Machine::look();
@@ -71,7 +72,8 @@ pub fn run(args: &SystemdArgs, common: &Common) -> anyhow::Result<Vec<Goal>> {
     measure::all(&mut entrants, &ground, &settings, &parts);
     process::end_descendants(std::process::id());
     let report = Report {
-        file_system: machine::file_system(&ground.directory),
+        file_system: machine::file_system(&ground.disk),
+        directories: machine::file_system(&ground.directory),
         machine,
         settings,
         rows: entrants.into_iter().map(Row::from).collect(),

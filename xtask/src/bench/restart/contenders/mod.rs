@@ -93,6 +93,8 @@ pub struct Job {
     pub agent: PathBuf,
     /// A directory of its own, empty at first.
     pub directory: PathBuf,
+    /// One on a disk, for what has to be durable.
+    pub disk: PathBuf,
     /// Where agents report.
     pub socket_name: String,
     /// How many agents.

@@ -34,7 +34,7 @@ impl Osmoda {
     fn command(&self, job: &Job) -> Command {
         let mut command = clean_command(&self.program, &job.directory);
         command
-            .env("OSMODA_STATE_DIR", job.directory.join("state"))
+            .env("OSMODA_STATE_DIR", job.disk.join("state"))
             .env("OSMODA_RUNTIME_DIR", job.directory.join("run"))
             .env("OSMODA_BUNDLES", "directory");
         command
@@ -165,6 +165,7 @@ mod tests {
         let job = Job {
             agent: PathBuf::from("/bench/agent"),
             directory: PathBuf::from("/bench/osmoda"),
+            disk: PathBuf::from("/bench/osmoda"),
             socket_name: "socket".to_owned(),
             count: 2,
         };
