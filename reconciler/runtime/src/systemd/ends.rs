@@ -1,12 +1,12 @@
 //! An end: from its first sign to its record, and how one is brought about.
 //!
 //! The pidfd of the main process tells first that it has ended, systemd's signal how. Between the
-//! two the rest of the tree is killed, so that systemd finds nothing to wait for. While that goes
-//! on the last words are read from the journal.
+//! two the rest of the tree is killed, so that systemd finds nothing to wait for. Then the last
+//! words are read from the journal, and whether somebody had systemd send a signal.
 
 use std::{
     io,
-    sync::{Arc, Weak},
+    sync::{Arc, Weak, atomic::Ordering},
     time::Duration,
 };
 
@@ -24,6 +24,7 @@ use tokio::{
 use super::{
     ear::{Active, Unit, UnitState},
     journal::{self, ManagerId, Run},
+    run_files,
     shared::Shared,
 };
 use crate::{
@@ -41,9 +42,15 @@ use crate::{
 const DEAD_WAIT: Duration = Duration::from_secs(5);
 /// Longest wait for the last words once the end is known: a restart waits for it.
 const WORDS_WAIT: Duration = Duration::from_millis(50);
-/// Longest wait for whether somebody had systemd send a signal, mostly shorter than that for the
-/// last words: whoever is blamed must have done it.
+/// Longest wait for PID 1's note on an end, which tells whether somebody had it send a signal:
+/// whoever is blamed must have done it. It is mostly in the journal before systemd's signal is here;
+/// on a machine that is short of time journald may be a second behind.
+const NOTE_WAIT: Duration = Duration::from_secs(5);
+/// The same for journalctl, which cannot tell a note that comes late from none.
 const NOTES_WAIT: Duration = Duration::from_millis(500);
+/// Pause between two looks for that note, at first and at most.
+const NOTE_PAUSE: Duration = Duration::from_millis(1);
+const NOTE_PAUSE_MAX: Duration = Duration::from_millis(32);
 /// What is read of them.
 const WORDS_LINES: usize = 100;
 const WORDS_BYTES: usize = 64 * 1024;
@@ -188,10 +195,6 @@ async fn find_out(
         _ = unit.wait(|state| is_over(state, run)) => {}
     }
     let at = clock.mono();
-    let name = agent.clone();
-    let words =
-        spawn_blocking(move || journal::last(&name, Run::Of(run), WORDS_LINES, WORDS_BYTES));
-    let sent = spawn_blocking(move || journal::was_sent_a_signal(run));
     if let Err(error) = process.tree.kill() {
         // systemd kills it too, and the next start does not go on while something is left.
         tracing::warn!(pid = process.pid, %error, "cannot kill the rest of a process tree");
@@ -209,20 +212,95 @@ async fn find_out(
             }
         }
     };
-    let words = timeout(WORDS_WAIT, words).await;
+    let told = ask_the_journal(shared, agent, run).await;
     let shared = shared.upgrade()?;
-    if let Ok(Ok(Ok(Some(words)))) = words {
+    if let Some(words) = told.words {
         shared.record(agent, |record| record.last_words = Some(words));
     }
     let outside = state.foreign_job && !shuts_down(&shared).await;
     let mut exit = exit(&state, run, at, !outside);
-    if exit.outside.is_none()
-        && !exit.oom_killed
-        && let Ok(Ok(Ok(true))) = timeout(NOTES_WAIT, sent).await
-    {
+    if exit.outside.is_none() && !exit.oom_killed && told.sent_a_signal {
         exit.outside = Some(OutsideEnd::Killed);
     }
     Some(exit)
+}
+
+/// What the journal tells of a run that is over.
+struct Told {
+    words: Option<Vec<String>>,
+    sent_a_signal: bool,
+}
+
+/// What the journal tells of the end of a run.
+async fn ask_the_journal(shared: &Weak<Shared>, agent: &AgentName, run: ManagerId) -> Told {
+    match wait_for_note(shared, run).await {
+        Ok(Some(end)) => {
+            let words = match end.words {
+                Ok(lines) => Some(journal::within(lines, WORDS_LINES, WORDS_BYTES)),
+                Err(_) => words_of(agent, run).await,
+            };
+            let sent_a_signal = end.sent_a_signal;
+            Told {
+                words,
+                sent_a_signal,
+            }
+        }
+        Ok(None) => Told {
+            words: words_of(agent, run).await,
+            sent_a_signal: false,
+        },
+        Err(error) => {
+            tracing::debug!(%agent, %error, "the journal's files cannot be read; asking journalctl");
+            let sent = spawn_blocking(move || journal::was_sent_a_signal(run));
+            let words = words_of(agent, run).await;
+            let sent = timeout(NOTES_WAIT, sent).await;
+            Told {
+                words,
+                sent_a_signal: matches!(sent, Ok(Ok(Ok(true)))),
+            }
+        }
+    }
+}
+
+/// The last words as journalctl tells them, if it does in time.
+async fn words_of(agent: &AgentName, run: ManagerId) -> Option<Vec<String>> {
+    let name = agent.clone();
+    let words =
+        spawn_blocking(move || journal::last(&name, Run::Of(run), WORDS_LINES, WORDS_BYTES));
+    match timeout(WORDS_WAIT, words).await {
+        Ok(Ok(Ok(words))) => words,
+        _ => None,
+    }
+}
+
+/// What the journal's files tell of a run that is over, as soon as PID 1's note on that is there.
+/// `None`: it has made none. It makes none at all where its log level is above info, and none comes
+/// where journald is gone: so after one that did not come only a moment is waited for the next.
+async fn wait_for_note(
+    shared: &Weak<Shared>,
+    run: ManagerId,
+) -> io::Result<Option<run_files::End>> {
+    let patience = match shared.upgrade() {
+        Some(shared) if shared.ends_are_noted.load(Ordering::Relaxed) => NOTE_WAIT,
+        _ => WORDS_WAIT,
+    };
+    let looking = async {
+        let mut pause = NOTE_PAUSE;
+        loop {
+            let look = spawn_blocking(move || run_files::end(run, WORDS_LINES)).await;
+            if let Some(end) = look.map_err(io::Error::other)?? {
+                return Ok(end);
+            }
+            sleep(pause).await;
+            pause = NOTE_PAUSE_MAX.min(pause * 2);
+        }
+    };
+    let found = timeout(patience, looking).await;
+    if let Some(shared) = shared.upgrade() {
+        let noted = found.is_ok();
+        shared.ends_are_noted.store(noted, Ordering::Relaxed);
+    }
+    found.ok().transpose()
 }
 
 /// Whether systemd is on its way down: what it stops then is no outside action.

@@ -1,4 +1,5 @@
-//! What agents write, as journald keeps it, read by journalctl(1).
+//! What agents write, as journald keeps it, read by journalctl(1), and what is asked for at every
+//! end from the files themselves where that can be ([`super::run_files`]).
 //!
 //! A run of an agent is one invocation of its unit. PID 1 notes each start in the journal with
 //! the unit's name and the invocation's id, which only PID 1 can write (fields that begin with an
@@ -26,7 +27,7 @@ use osmoda_core::{
 use serde::Deserialize;
 use tokio::{io::AsyncReadExt as _, process, task::spawn_blocking};
 
-use super::unit_name;
+use super::{run_files, unit_name};
 
 /// Longest time that journalctl may take for what is there already.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -103,7 +104,10 @@ pub fn last(
     max_bytes: usize,
 ) -> io::Result<Option<Vec<String>>> {
     let (wanted, known) = match run {
-        Run::Of(run) => (Some(run), true),
+        Run::Of(run) => match run_files::last(run, lines) {
+            Ok(all) => return Ok(Some(within(all, lines, max_bytes))),
+            Err(_) => (Some(run), true),
+        },
         Run::Latest | Run::Previous => {
             let starts = starts(agent)?;
             let wanted = match run {
@@ -122,6 +126,9 @@ pub fn last(
 /// # Errors
 /// As [`last`].
 pub fn last_at(agent: &AgentName, run: ManagerId) -> io::Result<Option<Stamp>> {
+    if let Ok(at) = run_files::last_at(run) {
+        return Ok(at);
+    }
     let mut command = journalctl(["--output=json", "--output-fields=_BOOT_ID", "--lines=1"]);
     command.args(output_of(agent, Some(run)));
     let Some(line) = objects::<Stamped>(command)?.pop() else {
@@ -188,7 +195,7 @@ pub(super) fn exit_of(run: ManagerId) -> io::Result<Option<ExitStatus>> {
 }
 
 /// Whether somebody had systemd send this run a signal a moment ago (`systemctl kill`), as PID 1
-/// noted it. One of earlier is not what ended it. Blocks.
+/// noted it and journalctl tells. One of earlier is not what ended it. Blocks.
 ///
 /// # Errors
 /// As [`last`].

@@ -5,7 +5,8 @@
 //! - a start: `start` (its two parts), `definition` (a spec as properties of a unit),
 //!   `environment` (the file with what differs between starts), `launch` (the job);
 //! - an end: `ends`; a new daemon: `adopt`; `members` (whose a process is, MAINPID=);
-//! - `probe`: exec probes, units of their own; `journal`: what agents write;
+//! - `probe`: exec probes, units of their own; `journal`: what agents write, by journalctl, and
+//!   `run_files` by its files (`journal_file`);
 //! - `survey`: whether this host can; `shared`: what all of them have in common.
 //!
 //! What is not systemd's is the native runtime's: the table of instances, their notes, pidfds,
@@ -23,10 +24,12 @@ mod ear;
 mod ends;
 mod environment;
 pub mod journal;
+mod journal_file;
 mod launch;
 mod members;
 mod options;
 mod probe;
+pub mod run_files;
 mod shared;
 mod start;
 mod survey;
@@ -37,7 +40,9 @@ use std::{
     io,
     os::{fd::OwnedFd, unix::fs::DirBuilderExt as _},
     path::Path,
-    sync::{Arc, Mutex, OnceLock, PoisonError, atomic::AtomicU64},
+    sync::{Arc, Mutex, OnceLock, PoisonError,
+        atomic::{AtomicBool, AtomicU64},
+    },
     time::Duration,
 };
 
@@ -144,6 +149,7 @@ impl SystemdRuntime {
             scheduler,
             events: Mutex::new(None),
             before_ends: OnceLock::new(),
+            ends_are_noted: AtomicBool::new(true),
             probes: AtomicU64::new(0),
             probe_starts: Semaphore::new(PROBE_STARTS),
             options,

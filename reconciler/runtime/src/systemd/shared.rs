@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -54,6 +54,8 @@ pub(super) struct Shared {
     pub events: Mutex<Option<mpsc::UnboundedSender<RuntimeEvent>>>,
     /// Takes in what agents have sent before their ends are judged.
     pub before_ends: OnceLock<Box<dyn Fn() + Send + Sync>>,
+    /// PID 1 noted in the journal how the latest run ended.
+    pub ends_are_noted: AtomicBool,
     /// The number of the next probe.
     pub probes: AtomicU64,
     /// Bounds the probes that are being started.

@@ -199,7 +199,7 @@ async fn act(shared: &Arc<Shared>, prepared: Prepared) -> Result<Instance, Start
             what: format!("cannot listen to {}", unit_name(&agent)),
             source: error.into(),
         })?;
-    let (ready, request) = put(shared, ready, request, started_at).await?;
+    put(shared, &ready, &request, started_at)?;
     shared.table.set_starting(&agent, request.invocation);
     match run(shared, &agent, &unit, ready).await {
         Ok(ran) => register(shared, &unit, request, ran, started_at).await,
@@ -215,37 +215,33 @@ async fn act(shared: &Arc<Shared>, prepared: Prepared) -> Result<Instance, Start
     }
 }
 
-/// Puts files and note in their places.
-async fn put(
-    shared: &Arc<Shared>,
-    ready: Ready,
-    request: StartRequest,
+/// Puts files and note in their places: a few small ones in the runtime directory, which is in
+/// memory, so that waiting for another thread would take longer.
+fn put(
+    shared: &Shared,
+    ready: &Ready,
+    request: &StartRequest,
     started_at: Mono,
-) -> Result<(Ready, StartRequest), StartError> {
-    let shared = Arc::clone(shared);
-    let putting = spawn_blocking(move || {
-        ready.credentials.put(None)?;
-        let failed = |what: &str| {
-            let what = what.to_owned();
-            move |source| StartError::System { what, source }
-        };
-        environment::put(
-            &shared.options.environment(&request.agent),
-            &ready.environment,
-        )
-        .map_err(failed("cannot write the environment of the agent"))?;
-        let note = Note::new(
-            request.invocation,
-            request.generation.clone(),
-            started_at,
-            shared.options.clock.boot_id().to_owned(),
-            Some(shared.cgroup(&unit_name(&request.agent)).path().to_owned()),
-        );
-        note::write(&shared.instances_dir, &request.agent, &note)
-            .map_err(failed("cannot write the instance note"))?;
-        Ok((ready, request))
-    });
-    putting.await.map_err(broken_off)?
+) -> Result<(), StartError> {
+    ready.credentials.put(None)?;
+    let failed = |what: &str| {
+        let what = what.to_owned();
+        move |source| StartError::System { what, source }
+    };
+    environment::put(
+        &shared.options.environment(&request.agent),
+        &ready.environment,
+    )
+    .map_err(failed("cannot write the environment of the agent"))?;
+    let note = Note::new(
+        request.invocation,
+        request.generation.clone(),
+        started_at,
+        shared.options.clock.boot_id().to_owned(),
+        Some(shared.cgroup(&unit_name(&request.agent)).path().to_owned()),
+    );
+    note::write(&shared.instances_dir, &request.agent, &note)
+        .map_err(failed("cannot write the instance note"))
 }
 
 /// Has systemd start it: as it is loaded, if nothing about it is to change.

@@ -6,11 +6,14 @@
 use std::{fs, path::Path, process::Command};
 
 use osmoda_core::{
-    observed::{ExitStatus, Limit, OutsideEnd},
+    observed::{ExitStatus, InvocationId, Limit, OutsideEnd},
     spec::{Credential, Sandbox},
     units::{ByteSize, Period},
 };
-use osmoda_runtime::Runtime as _;
+use osmoda_runtime::{
+    Runtime as _,
+    systemd::{journal::ManagerId, run_files},
+};
 use osmoda_testkit::conformance::{Bench, agent, eventually, pid, within};
 
 use crate::systemd_subject::Systemd;
@@ -48,6 +51,38 @@ async fn a_stop_by_somebody_else_is_told_from_a_crash_and_from_our_own() {
     let ours = bench.start(&["sleep"]).await;
     let stopped = bench.stop(&ours, GENEROUS).await.unwrap();
     assert_eq!(stopped.exit.outside, None);
+    bench.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs systemd as PID 1"]
+async fn the_journals_files_tell_the_last_words_and_who_had_a_signal_sent() {
+    let mut bench = bench();
+    for (by_systemd, outside) in [(true, Some(OutsideEnd::Killed)), (false, None)] {
+        let instance = bench
+            .start(&["print", "one", "then", "print", "two", "then", "sleep"])
+            .await;
+        let said = bench.output(2).await;
+        let run = systemctl(&["show", "--value", "--property=InvocationID", UNIT]);
+        let run = ManagerId(InvocationId::from_hex(run.trim()).unwrap());
+        assert!(
+            run_files::end(run, 1).unwrap().is_none(),
+            "it has not ended"
+        );
+        match by_systemd {
+            true => drop(systemctl(&["kill", "--signal=KILL", UNIT])),
+            false => {
+                let kill = ["-KILL", &pid(&instance).to_string()];
+                assert!(Command::new("kill").args(kill).status().unwrap().success());
+            }
+        }
+        assert_eq!(bench.exit().await.outside, outside);
+        let end = run_files::end(run, 1000).unwrap().unwrap();
+        assert_eq!(end.sent_a_signal, by_systemd);
+        assert_eq!(end.words.unwrap(), said);
+        assert_eq!(run_files::last(run, 1).unwrap(), said[said.len() - 1..]);
+        assert!(run_files::last_at(run).unwrap().is_some());
+    }
     bench.finish().await;
 }
 
