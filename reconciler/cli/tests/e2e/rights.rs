@@ -2,6 +2,7 @@
 
 use std::{
     fs::{self, File},
+    os::unix::fs::PermissionsExt as _,
     process::Command,
 };
 
@@ -208,6 +209,53 @@ fn a_process_inside_an_agent_may_look_but_never_act() {
         .collect();
     assert!(attempts.len() >= 2 && attempts.iter().all(|e| e.body()["accepted"] == false));
     assert_eq!(scene.pid("victim"), victim);
+    scene.verifies();
+}
+
+#[test]
+fn an_agent_of_another_user_reads_no_credential_of_another_and_no_ledger() {
+    if !can_be_another() {
+        return;
+    }
+    let scene = Scene::new();
+    let token = scene.path().join("token");
+    fs::write(&token, "hunter-two").unwrap();
+    fs::set_permissions(&token, fs::Permissions::from_mode(0o600)).unwrap();
+    let credential = json!({"key": {"path": token, "environmentVariable": "KEY"}});
+    let owner = Agent::script("owner", "echo $CREDENTIALS_DIRECTORY; exec sleep 300");
+    scene.declare(&owner.with("credentials", credential));
+    let _daemon = scene.daemon();
+    let pid = scene.pid("owner");
+    let place = eventually("its credentials are somewhere", || {
+        let said = scene.osmoda("logs owner").out;
+        said.lines().next().map(str::to_owned)
+    });
+    let state = scene.state().display().to_string();
+    let attempts = [
+        ("credential", format!("{place}/key")),
+        ("source", token.display().to_string()),
+        ("variables", format!("/proc/{pid}/environ")),
+        ("ledger", format!("{state}/ledger.db")),
+        ("log", format!("{state}/ledger.db-wal")),
+        ("signing", format!("{state}/ledger.key")),
+    ];
+    let tries = attempts
+        .iter()
+        .map(|(name, file)| format!("head -c 1 {file} >/dev/null 2>&1; echo {name}=$?; "));
+    let script = tries.collect::<String>() + "echo over; exec sleep 300";
+    let tried = |name: &str| {
+        let said = eventually("the agent has tried everything", || {
+            let said = scene.osmoda(&format!("logs {name}")).out;
+            said.ends_with("over\n").then_some(said)
+        });
+        let codes = said.lines().filter_map(|line| line.split_once('='));
+        codes.map(|(_, code)| code == "0").collect::<Vec<_>>()
+    };
+    // Whoever is the daemon's user reads all of it: the places are the right ones.
+    scene.declare(&Agent::script("friend", &script));
+    assert_eq!(tried("friend"), [true; 6]);
+    scene.declare(&Agent::script("stranger", &script).with("user", json!("nobody")));
+    assert_eq!(tried("stranger"), [false; 6]);
     scene.verifies();
 }
 
