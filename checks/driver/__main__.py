@@ -115,8 +115,10 @@ def run_script(script: Path, machine: Machine, log: Log) -> None:
         "log": log,
         "retry": retry,
     }
-    # As a NixOS test does it: both are one text there (checks/nixos.nix).
-    for part in [script.parent.parent / COMMON, script]:
+    # As a NixOS test does it: both are one text there (checks/nixos.nix). A script from elsewhere,
+    # a measurement, has nothing beside its folder.
+    common = script.parent.parent / COMMON
+    for part in [common, script] if common.exists() else [script]:
         exec(compile(part.read_text(), str(part), "exec"), names)
 
 

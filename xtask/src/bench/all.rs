@@ -27,7 +27,7 @@ const SEQUENCE: &[&[&str]] = &[
     &["rollback"],
     &["scale"],
     &["start"],
-    &["systemd"],
+    &["systemd", "--vm"],
 ];
 
 /// A benchmark and its settings, as somebody would type them.

@@ -20,7 +20,7 @@ mod scenario;
 use std::{
     fs,
     num::NonZero,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
     thread,
 };
@@ -79,16 +79,21 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         true => scenario::of_length(args.long)?,
         false => scenario::named(&args.scenarios)?,
     };
+    let payloads = scenarios
+        .iter()
+        .map(|each| payload::read_list(&each.folder))
+        .collect::<anyhow::Result<Vec<_>>>()?;
+    play(args, &scenarios, &payloads)
+}
+
+/// Runs these with what each takes along.
+fn play(args: &Args, scenarios: &[Scenario], payloads: &[Vec<Item>]) -> anyhow::Result<()> {
     demand_programs()?;
     process::end_descendants_on_signal()?;
     fs::create_dir_all(logs()).context("creating target/vm")?;
     let lock = lock()?;
     scenario::remove_stale_runs()?;
 
-    let payloads = scenarios
-        .iter()
-        .map(|each| payload::read_list(&each.folder))
-        .collect::<anyhow::Result<Vec<_>>>()?;
     let built = payload::Built::of(payloads.iter().flatten().cloned())?;
     let image = image::Image::ready(args.rebuild_image)?;
     let stage = Stage {
@@ -97,7 +102,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         accelerator: accelerator::choose(&image)?,
         image,
     };
-    let failed = stage.play(scenarios.iter().zip(&payloads))?;
+    let failed = stage.play(scenarios.iter().zip(payloads))?;
     drop(lock);
     if !failed.is_empty() {
         bail!(
@@ -108,6 +113,29 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         );
     }
     Ok(())
+}
+
+/// Runs one script that is no scenario, with files that are there already, programs among them;
+/// gives the directory in which it has left what it copied out of the guest.
+///
+/// # Errors
+/// It fails; or the guest or what goes into it cannot be made.
+pub fn run_with(folder: &Path, files: Vec<PathBuf>) -> anyhow::Result<PathBuf> {
+    let scenario = Scenario::elsewhere(folder)?;
+    let items: Vec<Item> = files.into_iter().map(Item::Program).collect();
+    let left = directory().join("out").join(&scenario.name);
+    // What an earlier run has left would be believed.
+    let _ = fs::remove_dir_all(&left);
+    let alone = Args {
+        scenarios: Vec::new(),
+        long: false,
+        runtime: None,
+        jobs: Some(NonZero::<usize>::MIN),
+        keep: false,
+        rebuild_image: false,
+    };
+    play(&alone, &[scenario], &[items])?;
+    Ok(left)
 }
 
 /// Everything that each scenario needs.

@@ -3,7 +3,8 @@
 //! checks/NAME/payload.txt names them, one a line, as `bin PACKAGE NAME`, `test PACKAGE NAME`
 //! (an integration test's executable) or `file PATH` (from the checkout). They are built with all
 //! other tests (a choice of packages would choose other features of their dependencies), so CI
-//! builds nothing twice, and lie side by side in the guest. A program's
+//! builds nothing twice, and lie side by side in the guest; a measurement brings programs that it has
+//! built for itself. A program's
 //! place on this machine is noted in `origins`, for tests that were compiled to look for it there.
 
 use std::{
@@ -32,6 +33,8 @@ pub enum Item {
     Test { package: String, name: String },
     /// A file of the checkout.
     File(PathBuf),
+    /// A program, or another file, that is there already.
+    Program(PathBuf),
 }
 
 impl FromStr for Item {
@@ -90,6 +93,7 @@ impl Built {
             if let Entry::Vacant(place) = built.entry(item) {
                 let path = match place.key() {
                     Item::File(path) => project::root().join(path),
+                    Item::Program(path) => path.clone(),
                     program => {
                         let messages = match &mut messages {
                             Some(messages) => messages,
@@ -140,7 +144,7 @@ impl Built {
 fn name_of(item: &Item, source: &Path) -> String {
     match item {
         Item::Bin { name, .. } | Item::Test { name, .. } => name.clone(),
-        Item::File(_) => source
+        Item::File(_) | Item::Program(_) => source
             .file_name()
             .map(|name| name.to_string_lossy().into_owned())
             .unwrap_or_default(),
@@ -187,7 +191,7 @@ impl Message {
         let (wanted, name, test) = match item {
             Item::Bin { name, .. } => ("bin", name, false),
             Item::Test { name, .. } => ("test", name, true),
-            Item::File(_) => return false,
+            Item::File(_) | Item::Program(_) => return false,
         };
         let is_it =
             |target: &Target| target.name == *name && target.kind.iter().any(|kind| kind == wanted);

@@ -103,6 +103,17 @@ pub struct Verdict {
 }
 
 impl Scenario {
+    /// A script in a folder that is not among the scenarios'.
+    ///
+    /// # Errors
+    /// The folder has no name.
+    pub fn elsewhere(folder: &Path) -> anyhow::Result<Self> {
+        let name = folder.file_name().and_then(OsStr::to_str);
+        let name = name.context("a folder without a name")?.to_owned();
+        let folder = folder.to_owned();
+        Ok(Self { name, folder })
+    }
+
     /// How long it may take.
     fn bound(&self) -> Duration {
         match self.is_long() {

@@ -2,9 +2,15 @@
 //! the same manager.
 //!
 //! Where the machine was booted with systemd, that is the manager; elsewhere
-//! checks/systemd/namespace.sh boots one in namespaces, and this program measures in there.
+//! checks/systemd/namespace.sh boots one in namespaces, and this program measures in there. With
+//! `--vm` it measures in the Debian guest of `cargo xtask vm`, wherever it is called: that is the
+//! target's machine.
 
-use std::{path::Path, process::Command};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use anyhow::{Context as _, bail, ensure};
 
@@ -20,7 +26,7 @@ use crate::{
         machine::{self, Machine},
         output,
     },
-    process, project,
+    process, project, vm,
 };
 
 /// What exists where systemd is process 1 (sd_booted(3)).
@@ -28,6 +34,9 @@ const BOOTED: &str = "/run/systemd/system";
 
 /// Boots one, and runs a command under it.
 const NAMESPACE: &str = "checks/systemd/namespace.sh";
+
+/// What is done in the guest.
+const IN_GUEST: &str = "xtask/bench/under-systemd";
 
 /// P12: how many times as long as systemd itself osmoda may take.
 const TIMES_SYSTEMD: f64 = 1.5;
@@ -41,6 +50,24 @@ pub struct SystemdArgs {
     /// How many agents are killed at once.
     #[arg(long, default_value_t = 50)]
     burst: usize,
+    /// Measure in the Debian guest of `cargo xtask vm`.
+    #[arg(long)]
+    vm: bool,
+    /// Where the C programs are that are compiled already: there is no compiler in the guest.
+    #[arg(long, hide = true)]
+    programs: Option<PathBuf>,
+    /// The commit that osmoda was built of, where there is no checkout.
+    #[arg(long, hide = true)]
+    commit: Option<String>,
+}
+
+impl SystemdArgs {
+    fn c_program(&self, name: &str) -> anyhow::Result<PathBuf> {
+        match &self.programs {
+            Some(directory) => Ok(directory.join(name)),
+            None => build::c_program(name, &output::directory()),
+        }
+    }
 }
 
 /// Measures and writes target/bench/systemd.{json,md,svg}.
@@ -49,17 +76,23 @@ pub struct SystemdArgs {
 /// There is no systemd to be had, or a contender did not do what it was measured for.
 pub fn run(args: &SystemdArgs, common: &Common) -> anyhow::Result<Vec<Goal>> {
     let osmoda = common.osmoda()?;
+    if args.vm {
+        return run_in_guest(common, osmoda);
+    }
     if !Path::new(BOOTED).is_dir() {
         return boot_and_run(args, common, &osmoda);
     }
     let place = output::Ground::new("systemd")?;
     let ground = Ground {
-        agent: build::c_program("agent", &output::directory())?,
+        agent: args.c_program("agent")?,
         directory: place.path().to_owned(),
         disk: place.path().to_owned(),
     };
-    let floor = build::c_program("floor", &output::directory())?;
-    let machine = Machine::look();
+    let floor = args.c_program("floor")?;
+    let mut machine = Machine::look();
+    if let Some(commit) = &args.commit {
+        machine.commit.clone_from(commit);
+    }
     println!("{}", machine.describe());
     let settings = Settings {
         kills: args.kills,
@@ -97,7 +130,7 @@ const GOAL: &str = "crash to restart under systemd, against its own RestartSec=0
 fn boot_and_run(args: &SystemdArgs, common: &Common, osmoda: &Path) -> anyhow::Result<Vec<Goal>> {
     let file = output::directory().join("systemd.json");
     // What an earlier run has left would be believed.
-    let _ = std::fs::remove_file(&file);
+    let _ = fs::remove_file(&file);
     let mut command = Command::new(project::root().join(NAMESPACE));
     command
         .arg(std::env::current_exe().context("looking for this program")?)
@@ -114,10 +147,39 @@ fn boot_and_run(args: &SystemdArgs, common: &Common, osmoda: &Path) -> anyhow::R
         Some(77) => bail!("no systemd can be booted in namespaces here"),
         _ => bail!("{NAMESPACE}: {status}"),
     }
-    let text = std::fs::read_to_string(&file).context("the run in namespaces left no result")?;
+    read_goal(&file)
+}
+
+/// The same in the guest; its results become those of this machine.
+fn run_in_guest(common: &Common, osmoda: PathBuf) -> anyhow::Result<Vec<Goal>> {
+    let commit = output::directory().join("commit");
+    project::write_file(&commit, Machine::look().commit)?;
+    let files = vec![
+        osmoda,
+        commit,
+        std::env::current_exe().context("looking for this program")?,
+        build::c_program("agent", &output::directory())?,
+        build::c_program("floor", &output::directory())?,
+    ];
+    let left = vm::run_with(&project::root().join(IN_GUEST), files)?;
+    for name in ["systemd.json", "systemd.md", "systemd.svg"] {
+        let to = output::directory().join(name);
+        fs::copy(left.join(name), &to).with_context(|| format!("writing {}", to.display()))?;
+    }
+    let table = fs::read_to_string(left.join("systemd.md")).context("reading its table")?;
+    println!("\n{table}");
+    if common.update_docs {
+        output::update_docs("systemd", &table)?;
+    }
+    read_goal(&left.join("systemd.json"))
+}
+
+/// What a run elsewhere has measured.
+fn read_goal(file: &Path) -> anyhow::Result<Vec<Goal>> {
+    let text = fs::read_to_string(file).context("the run left no result")?;
     let result: serde_json::Value = serde_json::from_str(&text).context("reading its result")?;
     let measured = result["goals"][0]["measured"].as_f64();
-    ensure!(measured.is_some(), "the run in namespaces measured nothing");
+    ensure!(measured.is_some(), "the run measured nothing");
     let bound = Bound::Below(TIMES_SYSTEMD);
     Ok(vec![Goal::new("P12", GOAL, bound, "x", measured)])
 }
