@@ -2,8 +2,9 @@
 # Installs osmoda in the Debian guest as its service file tells people to, with the scenario's
 # agents, and starts it. Runs in the scenario's folder in the guest, from its debian.sh.
 #
-# RUNTIME is what starts agents, native if the scenario does not say; `cargo xtask vm --runtime`
-# leaves a file of that name, which goes before.
+# RUNTIME is what starts agents, native if the scenario does not say: a start in the sandbox of
+# systemd's runtime takes an emulated machine seconds. `cargo xtask vm --runtime` leaves a file of
+# that name, which goes before.
 set -eu
 
 install -m 755 osmoda /usr/local/bin/

@@ -84,8 +84,9 @@ with subtest("a reboot is needed: exit 100, and the next boot brings the good on
     demand_proven(good, since)
 
 with subtest("a health check of the machine fails: it goes back, and that does not help"):
+    # One whose probation lasts: what is proven already is not gone back from.
     since = size()
-    deploy_system(where["second"])
+    deploy_system(where["failing-3"])
     system_entry("OutsideAction", since)
     machine.succeed("touch /run/ill")
     bad = system_entry("GenerationBad", since)

@@ -18,7 +18,7 @@ in
   # Fails all the time; somebody else's switch must not be told.
   failing = {
     command = shell "exit 3";
-    restart = { maxRestarts = 1; backoff = { initial = "1s"; max = "5s"; }; };
+    restart = { maxRestarts = 1; backoff = { initial = "1s"; max = "1m"; }; };
   };
 
   # Tells what it is, and sees.
