@@ -135,6 +135,11 @@ async fn watch(
     if let Some(shared) = shared.upgrade() {
         shared.announce(agent);
     }
+    clear_failed(shared, unit, run).await;
+}
+
+/// Has systemd forget that a unit failed, once people have had the time to see it.
+async fn clear_failed(shared: Weak<Shared>, unit: Arc<Unit>, run: ManagerId) {
     sleep(FAILED_FOR).await;
     if let Some(shared) = shared.upgrade()
         && is_over(&unit.state(), run)
@@ -310,7 +315,14 @@ async fn shuts_down(shared: &Shared) -> bool {
 }
 
 /// Makes the end known of an instance that nobody could watch.
-pub(super) fn record_at_once(shared: &Shared, instance: &Instance, tree: Tree, exit: Exit) {
+pub(super) fn record_at_once(
+    shared: &Arc<Shared>,
+    unit: &Arc<Unit>,
+    run: ManagerId,
+    instance: &Instance,
+    tree: Tree,
+    exit: Exit,
+) {
     write_down(shared, &instance.agent, instance.invocation, &exit);
     let latest = Latest {
         instance: Instance {
@@ -322,6 +334,8 @@ pub(super) fn record_at_once(shared: &Shared, instance: &Instance, tree: Tree, e
     };
     shared.table.put(&instance.agent, latest);
     shared.announce(instance.agent.clone());
+    let clearing = clear_failed(Arc::downgrade(shared), Arc::clone(unit), run);
+    shared.scheduler.spawn(clearing);
 }
 
 /// The end of an instance whose process is known to have ended; one that lives refuses a start.

@@ -327,7 +327,7 @@ async fn register(
         let state = unit.wait(|state| state.run != Some(run) || state.active == Active::Dead);
         let state = state.await;
         let exit = ends::exit(&state, run, shared.options.clock.mono(), false);
-        ends::record_at_once(shared, &instance, tree, exit);
+        ends::record_at_once(shared, unit, run, &instance, tree, exit);
         return Ok(instance);
     };
     let _there = shared.scheduler.enter();
