@@ -40,7 +40,8 @@ use std::{
     io,
     os::{fd::OwnedFd, unix::fs::DirBuilderExt as _},
     path::Path,
-    sync::{Arc, Mutex, OnceLock, PoisonError,
+    sync::{
+        Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicU64},
     },
     time::Duration,
