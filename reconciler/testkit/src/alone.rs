@@ -1,6 +1,11 @@
 //! The loop by itself: on a fake world whose time stands still while anybody works, with profiles
 //! and a real ledger in memory.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test's own ground: what cannot be had ends the test"
+)]
+
 use std::{
     collections::BTreeMap,
     path::PathBuf,

@@ -1,5 +1,7 @@
 //! A look at everything finds what nobody told of: at the next one, not some time later.
 
+#![allow(clippy::unwrap_used, reason = "a test")]
+
 use std::time::Duration;
 
 use osmoda_core::{name::AgentName, observed::ExitStatus, spec::Agent};

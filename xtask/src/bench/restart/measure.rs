@@ -118,7 +118,10 @@ impl Ground {
             .map(|c| if c.is_alphanumeric() { c } else { '-' })
             .collect();
         let places = Places {
-            directory: self.directory.join(&name),
+            directory: match contender.lives_on_disk() {
+                true => self.disk.join(&name),
+                false => self.directory.join(&name),
+            },
             disk: self.disk.join(&name),
         };
         Fleet::start(contender, self.agent.clone(), places, count)

@@ -202,7 +202,7 @@ impl Report {
         // Writing to a String cannot fail.
         let _ = writeln!(
             text,
-            "- Machine: {}; osmoda's ledger on {}, everybody's other files on {}.",
+            "- Machine: {}; osmoda's ledger and daemontools' services on {}, everybody's other files on {}.",
             self.machine.describe(),
             self.file_system,
             self.directories

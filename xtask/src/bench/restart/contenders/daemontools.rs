@@ -24,6 +24,11 @@ impl Contender for Daemontools {
         self.script.settings().to_owned()
     }
 
+    /// /service, on the root file system.
+    fn lives_on_disk(&self) -> bool {
+        true
+    }
+
     fn prepare(&self, job: &Job) -> anyhow::Result<Command> {
         service_directory::write(job, self.script, None)?;
         let mut command = clean_command("svscan", &job.directory);

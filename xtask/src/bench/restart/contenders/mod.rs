@@ -48,6 +48,11 @@ pub trait Contender {
         Role::Peer
     }
 
+    /// Whether its manual has its directories on a disk, and not where a boot clears them.
+    fn lives_on_disk(&self) -> bool {
+        false
+    }
+
     /// Writes what it needs into the job's directory; gives the command that runs it in the
     /// foreground.
     ///
