@@ -44,8 +44,9 @@ const DEAD_WAIT: Duration = Duration::from_secs(5);
 const WORDS_WAIT: Duration = Duration::from_millis(50);
 /// Longest wait for PID 1's note on an end, which tells whether somebody had it send a signal:
 /// whoever is blamed must have done it. It is mostly in the journal before systemd's signal is here;
-/// on a machine that is short of time journald may be a second behind.
-const NOTE_WAIT: Duration = Duration::from_secs(5);
+/// on a machine that is short of time journald may be a second behind. The restart waits for it, so
+/// it is not waited for longer.
+const NOTE_WAIT: Duration = Duration::from_secs(2);
 /// The same for journalctl, which cannot tell a note that comes late from none.
 const NOTES_WAIT: Duration = Duration::from_millis(500);
 /// Pause between two looks for that note, at first and at most.
