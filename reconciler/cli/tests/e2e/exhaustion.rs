@@ -91,7 +91,7 @@ fn without_descriptors_nobody_is_given_up_or_blamed_and_with_them_all_is_well() 
     let pid = suspect(&scene, &Agent::test("a", "print two then sleep"));
     let other = scene.pid("b");
     // One connection of the command line at a time has room, a start has not.
-    let few = leaving(daemon.pid(), 2);
+    let few = leaving(daemon.pid(), 1);
     limit(daemon.pid(), 0, "nofile", few);
     kill(pid);
     let message = until_refused(&scene);
