@@ -262,18 +262,15 @@ fn a_daemon_that_dies_between_verdict_and_switch_leaves_the_next_one_to_finish()
     let daemon = scene.daemon();
     scene.osmoda("wait a --for Proven").exits(0);
     scene.declare(&version("2", "sleep").with("rollout", json!({"minReady": "1h"})));
-    let pid = eventually("the second runs", || {
-        let status = scene.look("a")?;
-        let second = status["generation"]["active"]["number"] == 2 && status["phase"] == "Running";
-        second.then(|| u32::try_from(status["pid"].as_u64().unwrap()).unwrap())
-    });
-    // Before that nobody but the dead daemon knows that the second has run at all.
+    // Before its start is on record nobody but the dead daemon knows that the second has run at all,
+    // and what runs may still be the first.
     let activated = scene.entry("the second is active", |e| {
         e.is("GenerationActivated", "a") && e.body()["generation"]["number"] == 2
     });
     scene.entry("its start is on record", |e| {
         e.is_about("ActionSucceeded", "Start", "a") && e.seq > activated.seq
     });
+    let pid = scene.pid("a");
     daemon.kill();
     kill(pid);
     let _daemon = scene.daemon();

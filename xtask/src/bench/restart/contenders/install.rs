@@ -18,7 +18,7 @@ use crate::{package, project};
 /// It cannot be built.
 pub fn from_crates(crate_name: &str, version: &str, program: &str) -> anyhow::Result<PathBuf> {
     let path = project::tools().join("bin").join(program);
-    if reports_version(&path, version) {
+    if is_installed(crate_name, version) && path.exists() {
         return Ok(path);
     }
     println!("installing {crate_name} {version} ...");
@@ -27,15 +27,19 @@ pub fn from_crates(crate_name: &str, version: &str, program: &str) -> anyhow::Re
     let status = status.context("running cargo")?;
     ensure!(status.success(), "cargo install {crate_name} failed");
     ensure!(
-        reports_version(&path, version),
-        "{program} does not say that it is {version}"
+        is_installed(crate_name, version),
+        "cargo does not say that {crate_name} {version} is installed"
     );
     Ok(path)
 }
 
-fn reports_version(program: &Path, version: &str) -> bool {
-    let said = project::output(Command::new(program).arg("--version"));
-    said.is_ok_and(|said| said.contains(version))
+/// What cargo says it has installed: some programs do not know their own version.
+fn is_installed(crate_name: &str, version: &str) -> bool {
+    let mut command = Command::new("cargo");
+    command.args(["install", "--list", "--root"]);
+    let listed = project::output(command.arg(project::tools()));
+    let line = format!("{crate_name} v{version}:");
+    listed.is_ok_and(|listed| listed.lines().any(|listed| listed == line))
 }
 
 /// A program of an npm package. Its install scripts do not run.
