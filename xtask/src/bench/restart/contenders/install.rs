@@ -1,11 +1,7 @@
 //! Peers that are no Debian packages: installed by name below target/tools, at the version that
 //! is written here, so that a table can be made again.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::{fs, path::PathBuf, process::Command};
 
 use anyhow::{Context as _, bail, ensure};
 use serde_json::Value;
