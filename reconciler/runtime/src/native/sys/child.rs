@@ -24,11 +24,6 @@ pub(super) const KERNEL_SIGSET_BYTES: usize = 8;
 /// Longest /proc/self/stat that is read: 52 numbers of at most 20 digits and a name.
 const STAT_BYTES: usize = 1536;
 
-/// How long the word is looked for without sleeping, in nanoseconds.
-const LOOK_FOR_WORD: i64 = 500_000;
-/// Pauses between two looks.
-const LOOKS: u32 = 16;
-
 /// The errno of a system call, or its result.
 type Outcome<T = c_long> = Result<T, c_int>;
 
@@ -71,7 +66,7 @@ fn run(entry: &Entry<'_>, begin: impl Fn(Stage)) -> Outcome<Never> {
     }
     begin(Stage::Word);
     // SAFETY: the mapping lives until this child has left it.
-    wait_for_word(unsafe { &(*entry.report).word }, entry)?;
+    wait_for_word(unsafe { &(*entry.report).word }, entry.parent)?;
     begin(Stage::Note);
     if let Some(note) = &plan.note {
         put_note(note)?;
@@ -205,25 +200,15 @@ fn limits(plan: &ChildPlan<'_>) -> Outcome<()> {
 
 /// Waits until the parent says something else than [`Word::Wait`]. A child whose parent is gone
 /// must not become an agent that nobody has a record of: the kernel kills it meanwhile.
-///
-/// The word mostly comes within one flush of a disk. For that long it is looked for again and
-/// again where another processor can give it meanwhile: to wake a process that sleeps, on a
-/// processor that sleeps, takes as long as an exec.
-fn wait_for_word(word: &AtomicU32, entry: &Entry<'_>) -> Outcome<()> {
+fn wait_for_word(word: &AtomicU32, parent: u32) -> Outcome<()> {
     let said = || word.load(Ordering::Acquire);
     if said() == Word::Go as u32 {
         return Ok(());
     }
     die_with_parent(libc::SIGKILL)?;
     // SAFETY: no memory is involved. The parent may have ended before the kernel was asked.
-    if unsafe { libc::syscall(libc::SYS_getppid) } != c_long::from(entry.parent) {
+    if unsafe { libc::syscall(libc::SYS_getppid) } != c_long::from(parent) {
         return Err(libc::ECANCELED);
-    }
-    if entry.look_for_word {
-        let until = nanoseconds().saturating_add(LOOK_FOR_WORD);
-        while said() == Word::Wait as u32 && nanoseconds() < until {
-            (0..LOOKS).for_each(|_| std::hint::spin_loop());
-        }
     }
     while said() == Word::Wait as u32 {
         // SAFETY: the kernel compares the word, and sleeps only while it is still the same. Not
@@ -245,17 +230,6 @@ fn wait_for_word(word: &AtomicU32, entry: &Entry<'_>) -> Outcome<()> {
     } else {
         Err(libc::ECANCELED)
     }
-}
-
-/// CLOCK_MONOTONIC, read without a system call (vdso(7)).
-fn nanoseconds() -> i64 {
-    let mut now = libc::timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
-    // SAFETY: a live struct; a clock that every kernel has.
-    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
-    now.tv_sec * 1_000_000_000 + now.tv_nsec
 }
 
 /// The signal that the end of the parent's thread sends to this process (PR_SET_PDEATHSIG);

@@ -195,8 +195,6 @@ pub(super) struct Entry<'a> {
     pub leave_batch: bool,
     /// The daemon.
     pub parent: u32,
-    /// Whether there is a processor on which the word can be given while the child looks for it.
-    pub look_for_word: bool,
 }
 
 /// Makes the child and returns once its program runs: its pid and a pidfd of it.
@@ -270,7 +268,6 @@ fn clone_child(
         enter_cgroup: false,
         leave_batch,
         parent: std::process::id(),
-        look_for_word: memory.look_for_word,
     };
     if let Some(cgroup) = plan.cgroup {
         match clone_into_cgroup(flags, cgroup, &entry, memory) {
@@ -370,8 +367,6 @@ pub(in crate::native) struct ChildMemory {
     base: *mut c_void,
     /// The signals that this process ignores, as it was when the memory was made.
     ignored: Vec<c_int>,
-    /// Whether this process had more than one processor when the memory was made.
-    look_for_word: bool,
 }
 
 // SAFETY: the mapping belongs to this value alone, whatever thread that is on.
@@ -406,7 +401,6 @@ impl ChildMemory {
         let memory = Self {
             base,
             ignored: ignored_signals(),
-            look_for_word: std::thread::available_parallelism().is_ok_and(|n| n.get() > 1),
         };
         // SAFETY: the guard is the first part of the mapping made above, and a multiple of the
         // page size (4, 16 or 64 KiB) of every supported machine.
