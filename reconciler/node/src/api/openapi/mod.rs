@@ -161,7 +161,7 @@ fn refused_with(operation: &Operation) -> Vec<u16> {
     if operation.is_of_agent() || finds {
         statuses.push(404);
     }
-    if matches!(operation.id, "rollback" | "rollbackSystem") {
+    if matches!(operation.id, "rollback" | "rollbackSystem" | "verifySystem") {
         statuses.push(409);
     }
     if !operation.body.is_empty() {
