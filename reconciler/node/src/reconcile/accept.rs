@@ -16,8 +16,9 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
 use super::{
-    Ending, Reconciler, WHOLE_RESYNC,
+    Reconciler,
     agent::{AgentState, Desire},
+    ending::Ending,
     journal::Journal,
     message::Message,
     turn::agent_key,
@@ -26,6 +27,9 @@ use crate::{
     api::types::Accepted,
     handle::{Command, CommandError, Query},
 };
+
+/// Every so many looks at everything an agent is planned anew, whatever the look found of it.
+const WHOLE_RESYNC: usize = 20;
 
 /// Key of the node's memory in the state table.
 pub const NODE_KEY: &str = "node";

@@ -16,6 +16,7 @@ mod build;
 mod closure;
 mod dependencies;
 mod desire;
+mod ending;
 mod expect;
 mod generations;
 pub mod journal;
@@ -29,6 +30,7 @@ mod standby;
 mod startup;
 pub mod system;
 mod system_report;
+mod timers;
 mod turn;
 
 use std::{
@@ -40,12 +42,11 @@ use std::{
 };
 
 use osmoda_core::{
-    event::{Actor, Event, NodeStopped},
     memory::Paused,
     name::AgentName,
     observed::{Instance, InstanceState, InvocationId, Observation},
     outcome::Outcome,
-    plan::{self, AgentPlan, Observed, Shutdown, Step},
+    plan::{self, AgentPlan, Observed, Step},
     time::{Clock, Mono},
 };
 use osmoda_ledger::{Appended, Cause, EntryRef};
@@ -57,6 +58,7 @@ pub use self::accept::NODE_SPEC_KEY;
 use self::{
     act::Begun,
     agent::{AgentState, Desire, Moment},
+    ending::Ending,
     expect::Expected,
     journal::Journal,
     message::Message,
@@ -71,9 +73,6 @@ use crate::{
 
 /// Time between two looks at everything, for what no message told.
 pub const RESYNC: Duration = Duration::from_secs(60);
-
-/// Every so many looks at everything an agent is planned anew, whatever the look found of it.
-const WHOLE_RESYNC: usize = 20;
 
 /// A timer that is served later than this tells that the machine or the daemon stood still:
 /// what should have been heard meanwhile is forgiven.
@@ -168,14 +167,6 @@ pub struct Reconciler<R, P, J> {
 
 /// A look at everything, and what it found.
 type Resync = Pin<Box<dyn Future<Output = Result<Vec<Instance>, String>> + Send>>;
-
-/// The daemon is ending.
-#[derive(Debug, Clone)]
-struct Ending {
-    reason: String,
-    keep_agents: bool,
-    over: bool,
-}
 
 /// A plan whose records are durable (or kept, while recording is degraded).
 struct Recorded<S> {
@@ -324,40 +315,6 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
             }
         }
         self.mark_due();
-    }
-
-    fn next_wake(&self) -> Mono {
-        if !self.dirty.is_empty() {
-            return self.clock.mono(); // somebody's dependency changed in the last turn
-        }
-        let timer = self.timers.first().map(|(at, _)| *at);
-        let looks = self.specs_read && self.ending.is_none();
-        let system = self.system.wake_at().filter(|_| looks);
-        let wakes = [
-            timer,
-            self.recorder.retry_at(),
-            system,
-            self.signs.due,
-            Some(self.resync_at),
-        ];
-        wakes.into_iter().flatten().min().unwrap_or(self.resync_at)
-    }
-
-    fn mark_due(&mut self) {
-        let now = self.clock.mono();
-        while let Some((at, _)) = self.timers.first()
-            && *at <= now
-            && let Some((_, name)) = self.timers.pop_first()
-        {
-            if let Some(state) = self.agents.get_mut(&name) {
-                state.wake_at = None;
-            }
-            self.dirty.insert(name);
-        }
-        if self.resync_at <= now {
-            self.resync_at = now.after(RESYNC);
-            self.begin_resync();
-        }
     }
 
     /// Reads what the dirty agents are, and has the detectors follow who runs.
@@ -544,77 +501,5 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
         };
         self.answer(appended.as_deref());
         appended
-    }
-
-    fn set_timer(&mut self, name: &AgentName, wake_at: Option<Mono>) {
-        let Some(state) = self.agents.get_mut(name) else {
-            return;
-        };
-        if state.wake_at == wake_at {
-            return;
-        }
-        if let Some(old) = state.wake_at.take() {
-            self.timers.remove(&(old, name.clone()));
-        }
-        state.wake_at = wake_at;
-        if let Some(at) = wake_at {
-            self.timers.insert((at, name.clone()));
-        }
-    }
-
-    /// Whose turn it is to be stopped, while the daemon ends: those first that nobody needs.
-    fn shutdown_turn(&self, name: &AgentName) -> Option<Shutdown> {
-        self.ending.as_ref().filter(|ending| !ending.keep_agents)?;
-        let needed = self.agents.iter().any(|(other, state)| {
-            let needs = state
-                .desire
-                .present()
-                .is_some_and(|d| d.agent.spec.depends_on.contains(name));
-            // Its process may have ended, and the rest of its tree still be on its way out.
-            needs && (state.in_flight.is_some() || self.is_running(other))
-        });
-        Some(if needed {
-            Shutdown::Wait
-        } else {
-            Shutdown::Now
-        })
-    }
-
-    fn is_running(&self, name: &AgentName) -> bool {
-        use osmoda_core::observed::InstanceState::Running;
-        match self.runtime.inspect(name) {
-            Observation::Known(Some(instance)) => matches!(instance.state, Running { .. }),
-            Observation::Known(None) => false,
-            Observation::Unknown(_) => true,
-        }
-    }
-
-    async fn end_if_done(&mut self) {
-        let Some(ending) = self.ending.clone().filter(|ending| self.may_end(ending)) else {
-            return;
-        };
-        let mut turn = std::mem::take(&mut self.turn);
-        let body = NodeStopped {
-            reason: ending.reason.clone(),
-            agents_kept: ending.keep_agents,
-        };
-        turn.note(None, Actor::System, &Event::NodeStopped(body));
-        self.commit(turn).await;
-        if !ending.keep_agents {
-            // Nothing of them runs: their cgroups and credentials have served.
-            for name in self.agents.keys() {
-                self.runtime.forget(name);
-            }
-        }
-        self.ending = Some(Ending {
-            over: true,
-            ..ending
-        });
-    }
-
-    fn may_end(&self, ending: &Ending) -> bool {
-        let busy = self.agents.values().any(|state| state.in_flight.is_some());
-        let running = || self.agents.keys().any(|name| self.is_running(name));
-        !busy && (ending.keep_agents || !running())
     }
 }

@@ -1,6 +1,11 @@
 //! Processor time and wakeups of one process over a stretch of time.
 
-use std::{collections::BTreeSet, fs, time::Instant};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ffi::OsString,
+    fs,
+    time::Instant,
+};
 
 use anyhow::Context as _;
 use serde::Serialize;
@@ -24,7 +29,7 @@ pub struct Begun {
     pid: u32,
     at: Instant,
     processor_ns: u64,
-    wakeups: u64,
+    waits: BTreeMap<OsString, u64>,
 }
 
 /// Begins a stretch.
@@ -36,7 +41,7 @@ pub fn begin(pid: u32) -> anyhow::Result<Begun> {
         pid,
         at: Instant::now(),
         processor_ns: cost::processor_time(&BTreeSet::from([pid]))?,
-        wakeups: wakeups(pid)?,
+        waits: waits_of(pid)?,
     })
 }
 
@@ -48,9 +53,13 @@ impl Begun {
     pub fn end(&self) -> anyhow::Result<Usage> {
         let now = begin(self.pid)?;
         let seconds = (now.at - self.at).as_secs_f64();
-        // A thread that ended meanwhile takes its share along.
         let processor_ns = now.processor_ns.saturating_sub(self.processor_ns);
-        let wakeups = now.wakeups.saturating_sub(self.wakeups);
+        // A thread that ended meanwhile takes along what it waited in that time, and no more.
+        let waited = now.waits.iter().map(|(thread, waits)| {
+            let before = self.waits.get(thread).copied().unwrap_or(0);
+            waits.saturating_sub(before)
+        });
+        let wakeups: u64 = waited.sum();
         Ok(Usage {
             seconds,
             processor_ms_per_second: as_float(processor_ns) / 1e6 / seconds,
@@ -59,18 +68,20 @@ impl Begun {
     }
 }
 
-/// How often its threads gave up the processor to wait (voluntary_ctxt_switches of
+/// How often each of its threads gave up the processor to wait (voluntary_ctxt_switches of
 /// /proc/PID/task/TID/status, proc(5)); each such wait ended with a wakeup.
-fn wakeups(pid: u32) -> anyhow::Result<u64> {
+fn waits_of(pid: u32) -> anyhow::Result<BTreeMap<OsString, u64>> {
     let tasks = format!("/proc/{pid}/task");
-    let mut total = 0;
+    let mut all = BTreeMap::new();
     for task in fs::read_dir(&tasks).with_context(|| format!("reading {tasks}"))? {
-        let path = task.with_context(|| format!("reading {tasks}"))?.path();
+        let task = task.with_context(|| format!("reading {tasks}"))?;
         // A thread may end between the listing and the look.
-        let status = fs::read_to_string(path.join("status")).unwrap_or_default();
-        total += waits(&status).unwrap_or(0);
+        let status = fs::read_to_string(task.path().join("status")).unwrap_or_default();
+        if let Some(waits) = waits(&status) {
+            all.insert(task.file_name(), waits);
+        }
     }
-    Ok(total)
+    Ok(all)
 }
 
 fn waits(status: &str) -> Option<u64> {
@@ -97,7 +108,11 @@ mod tests {
         let waiter = std::thread::spawn(move || receiver.recv());
         let begun = begin(std::process::id()).unwrap();
         assert!(begun.processor_ns > 0);
-        while wakeups(begun.pid).unwrap() == 0 {
+        while waits_of(begun.pid)
+            .unwrap()
+            .values()
+            .all(|waits| *waits == 0)
+        {
             std::thread::yield_now();
         }
         drop(sender);
