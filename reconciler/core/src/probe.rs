@@ -19,6 +19,9 @@ pub const LIVENESS_AS_STARTUP_FAILURES: u32 = 30;
 pub const FAST_INTERVAL: Duration = Duration::from_millis(25);
 /// ... for this long, failures uncounted, so that health is seen at once.
 pub const FAST_FOR: Duration = Duration::from_secs(2);
+/// A try of who is well comes later than its period asks for by at most one part in this many of
+/// it, together with others.
+const SLACK_PARTS: u32 = 100;
 /// Most bytes kept of a probe's answer.
 pub const ANSWER_MAX: usize = 1024;
 
@@ -175,6 +178,19 @@ impl ProbeState {
             false => rules.period.get(),
         }
     }
+
+    /// When the next counted try is due after one that began at `from`: an interval later. Who is
+    /// well and asked over the network is asked together with others, up to a part in
+    /// [`SLACK_PARTS`] of its period later, so that a thousand probes are not as many wakeups;
+    /// from the second time on it is at its own turn, and its period is exact.
+    pub fn due_after(&self, from: Mono, rules: &spec::Probe) -> Mono {
+        let due = from.after(self.interval(rules));
+        let local = matches!(rules.check, ProbeCheck::Exec { .. });
+        match self.verdict == Verdict::Success && self.last == Some(true) && !local {
+            true => due.rounded_up(rules.period.get() / SLACK_PARTS),
+            false => due,
+        }
+    }
 }
 
 impl Probes {
@@ -301,6 +317,26 @@ mod tests {
         assert!(hurried(ProbeKind::Readiness, &tcp));
         assert!(!hurried(ProbeKind::Liveness, &tcp));
         assert!(!hurried(ProbeKind::Startup, &exec));
+    }
+
+    #[test]
+    fn who_is_well_is_asked_together_with_others_and_then_exactly_at_its_period() {
+        let host = "127.0.0.1".to_owned();
+        let tcp = spec::Probe::new(ProbeCheck::TcpSocket { host, port: 1 });
+        let exec = rules(1, 3);
+        let period = tcp.period.get();
+        let from = Mono(1_234_567);
+        let exact = from.after(period);
+        let mut state = ProbeState::new(ProbeKind::Readiness, from);
+        assert_eq!(state.due_after(from, &tcp), exact, "not known to be well");
+        state.fold(&tcp, &Answer::Success, from);
+        let due = state.due_after(from, &tcp);
+        assert_eq!(due, Mono(1_735_000), "the next multiple of 5 ms");
+        assert_eq!(state.due_after(due, &tcp), due.after(period));
+        assert_eq!(state.due_after(from, &exec), exact, "it starts a process");
+        state.fold(&tcp, &Answer::Failure("no".into()), due);
+        let retry = due.after(tcp.retry_interval.get());
+        assert_eq!(state.due_after(due, &tcp), retry);
     }
 
     #[test]

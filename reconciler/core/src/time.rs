@@ -20,6 +20,13 @@ impl Mono {
         Self(self.0.saturating_add(micros(duration)))
     }
 
+    /// The first instant from this one on that is a multiple of `step`; itself if that is zero.
+    #[must_use]
+    pub fn rounded_up(self, step: Duration) -> Self {
+        let rounded = self.0.checked_next_multiple_of(micros(step));
+        rounded.map_or(self, Self)
+    }
+
     /// How long ago `earlier` was; zero if it lies in the future.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_micros(self.0.saturating_sub(earlier.0))

@@ -4,6 +4,7 @@
 //! Linux, `systemd` as transient units of the service manager. The testkit's FakeRuntime
 //! implements it too, and all pass one conformance suite.
 
+pub mod blocking;
 pub mod clock;
 pub mod native;
 mod probe;

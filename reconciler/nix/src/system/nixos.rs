@@ -83,6 +83,10 @@ impl NixosSwitcher {
         operation: &'static str,
         work: impl FnOnce() -> Result<(), SwitchError> + Send + 'static,
     ) -> Result<(), SwitchError> {
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "this crate has no runtime; where threads lack, it is served with the next turn"
+        )]
         let joined = tokio::task::spawn_blocking(work).await;
         joined.map_err(|error| SwitchError::Io {
             operation,

@@ -7,8 +7,9 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use osmoda_core::{alert::Filter, event::EventKind, time::Wall};
 use osmoda_ledger::{ReadError, Record, entry::Envelope};
+use osmoda_runtime::blocking::spawn_blocking;
 use serde::{Deserialize, Serialize};
-use tokio::{task::spawn_blocking, time::sleep};
+use tokio::time::sleep;
 
 use super::{item::Item, outbox::Outbox, rows, send::message};
 

@@ -25,8 +25,9 @@ use osmoda_core::{
 use osmoda_ledger::{
     Appended, Commit, CommitError, Draft, IncidentRef, Ledger, ReadError, Reset, Scrubber,
 };
+use osmoda_runtime::blocking::spawn_blocking;
 use serde_json::{Value, json};
-use tokio::{sync::Notify, task::spawn_blocking};
+use tokio::sync::Notify;
 
 use super::{
     Labels, facts,

@@ -6,8 +6,9 @@ use osmoda_core::{
     alert::Change,
     spec::{Alert, AlertProvider, Severity},
 };
+use osmoda_runtime::blocking::spawn_blocking;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
-use tokio::{task::spawn_blocking, time::timeout};
+use tokio::time::timeout;
 
 use super::{
     format::{self, Outgoing, Verdict},

@@ -14,7 +14,8 @@ use osmoda_ledger::{
     checkpoint::Checkpoint,
     note::{NOTE_MAX, Note},
 };
-use tokio::task::{JoinHandle, spawn_blocking};
+use osmoda_runtime::blocking::spawn_blocking;
+use tokio::task::JoinHandle;
 
 use super::log::{AnchorError, Offer};
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use osmoda_core::digest::Digest;
 use osmoda_ledger::{Ledger, Reader, sign::Signed};
-use tokio::task::spawn_blocking;
+use osmoda_runtime::blocking::spawn_blocking;
 
 use crate::{error::chain, web::WebError};
 

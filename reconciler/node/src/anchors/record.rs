@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use osmoda_core::event::{Actor, EventKind};
 use osmoda_ledger::{Commit, CommitError, Draft, Ledger, StateChange, anchor::AnchorState};
+use osmoda_runtime::blocking::spawn_blocking;
 use serde_json::{Map, Value, json};
-use tokio::task::spawn_blocking;
 
 use crate::alerts::Outbox;
 

@@ -9,6 +9,7 @@ use osmoda_ledger::{
     anchor::{AnchorState, Anchored, Failing, STATE_PREFIX, read_all},
     sign::Signed,
 };
+use osmoda_runtime::blocking::spawn_blocking;
 use tokio::{
     sync::watch,
     time::{sleep, timeout},
@@ -102,7 +103,7 @@ impl Task {
     /// What an earlier daemon knew of it.
     async fn remember(&mut self) {
         let ledger = self.ledger.clone();
-        let read = tokio::task::spawn_blocking(move || {
+        let read = spawn_blocking(move || {
             let rows = ledger
                 .reader()
                 .and_then(|reader| reader.state(STATE_PREFIX));

@@ -7,8 +7,8 @@
 
 use std::{fs, io::Read as _};
 
+use osmoda_runtime::blocking::spawn_blocking;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
-use tokio::task::spawn_blocking;
 
 use super::log::{AnchorError, Offer};
 use crate::web;

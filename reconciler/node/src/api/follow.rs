@@ -10,8 +10,9 @@ use std::{convert::Infallible, sync::Arc};
 use http_body_util::channel::{Channel, Sender};
 use hyper::body::Bytes;
 use osmoda_core::name::AgentName;
+use osmoda_runtime::blocking::spawn_blocking;
 use serde::Serialize;
-use tokio::{sync::watch, task::spawn_blocking, time::timeout};
+use tokio::{sync::watch, time::timeout};
 
 use super::{
     entries::concerns,

@@ -12,8 +12,8 @@ use osmoda_ledger::{
     Commit, Draft, Ledger, ProveError,
     store::{DropError, Dropped, SignError},
 };
+use osmoda_runtime::blocking::spawn_blocking;
 use serde::de::DeserializeOwned;
-use tokio::task::spawn_blocking;
 
 use super::{
     actions::{check_reason, object, read_body},

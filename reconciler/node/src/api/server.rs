@@ -10,10 +10,11 @@ use hyper::{
     body::Incoming,
     header::{ACCEPT, HeaderMap},
 };
+use osmoda_runtime::blocking::spawn_blocking;
 use tokio::{
     net::{UnixListener, UnixStream},
     sync::{OwnedSemaphorePermit, Semaphore, watch},
-    task::{JoinSet, spawn_blocking},
+    task::JoinSet,
     time::{sleep, timeout},
 };
 

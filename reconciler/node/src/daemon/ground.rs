@@ -5,8 +5,9 @@ use std::{path::PathBuf, sync::Arc};
 
 use osmoda_core::time::Clock;
 use osmoda_ledger::{Cadence, Ledger, OpenOptions, Opened, Scrubber, SigningOptions};
+use osmoda_runtime::blocking::spawn_blocking;
 use osmoda_runtime::{clock::SystemClock, native::CredentialHook};
-use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::task::JoinHandle;
 
 use super::{
     BundlePlace, DaemonError, DaemonOptions,

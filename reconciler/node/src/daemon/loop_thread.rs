@@ -7,10 +7,10 @@
 
 use std::{io, thread, time::Duration};
 
+use osmoda_runtime::blocking;
 use tokio::{
     runtime::{Builder, Handle},
     sync::oneshot,
-    task::spawn_blocking,
 };
 
 /// Most threads that block for the loop: the stops, profiles and looks that may be at it at once.
@@ -20,17 +20,6 @@ const BLOCKING_MAX: usize = 64;
 
 /// How long such a thread waits for more work.
 const BLOCKING_KEPT_FOR: Duration = Duration::from_secs(1);
-
-/// How long what blocks waits at most where the host has room for no more threads.
-const TURN: Duration = Duration::from_secs(10);
-
-/// Sees to it that a scheduler always has a thread for what blocks: one that sleeps, and between
-/// two sleeps serves whoever could have no thread of its own. Without any, a host that is out of
-/// threads would have the scheduler panic.
-pub(super) async fn keep_one_for_blocking() {
-    // Until the scheduler ends.
-    while spawn_blocking(|| thread::sleep(TURN)).await.is_ok() {}
-}
 
 /// A scheduler and the thread that drives it. Dropping it ends both, with all that still runs
 /// there.
@@ -51,7 +40,7 @@ impl LoopThread {
             .thread_keep_alive(BLOCKING_KEPT_FOR)
             .build()?;
         let handle = scheduler.handle().clone();
-        handle.spawn(keep_one_for_blocking());
+        handle.spawn(blocking::keep_one());
         let (alive, over) = oneshot::channel::<()>();
         thread::Builder::new()
             .name("loop".to_owned())

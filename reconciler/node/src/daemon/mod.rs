@@ -136,7 +136,7 @@ pub fn run(options: DaemonOptions) -> Result<(), DaemonError> {
         .enable_all()
         .build()
         .map_err(|error| DaemonError::system("cannot start the scheduler", error))?;
-    scheduler.spawn(loop_thread::keep_one_for_blocking());
+    scheduler.spawn(osmoda_runtime::blocking::keep_one());
     let served = scheduler.block_on(serve(options, kind, given));
     // Whatever still blocks (a spec that is being evaluated) ends with the process.
     scheduler.shutdown_background();

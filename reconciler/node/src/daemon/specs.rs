@@ -2,9 +2,11 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
+use osmoda_runtime::blocking::spawn_blocking;
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     sync::watch,
+    time::{Instant, Interval, MissedTickBehavior, interval_at},
 };
 
 use super::{
@@ -26,7 +28,7 @@ const RESYNC: Duration = Duration::from_secs(60);
 
 /// Reads the specs on a thread that may block.
 pub async fn read(specs: SpecsRef, options: LoadOptions) -> SpecsRead {
-    let read = tokio::task::spawn_blocking(move || specs::load(&specs, &options)).await;
+    let read = spawn_blocking(move || specs::load(&specs, &options)).await;
     match read {
         Ok(Ok(loaded)) => Ok(Arc::new(loaded)),
         Ok(Err(error)) => Err(chain(&error)),
@@ -58,6 +60,7 @@ pub struct Feed {
 pub struct News {
     watch: Option<SpecWatch>,
     hangup: Option<Signal>,
+    resync: Interval,
 }
 
 impl News {
@@ -74,7 +77,15 @@ impl News {
         let hangup = signal(SignalKind::hangup())
             .inspect_err(|error| tracing::warn!(error = %error, "SIGHUP is not listened to"))
             .ok();
-        Self { watch, hangup }
+        // Half a period away from the loop's own resync: both at once would wait for each other
+        // at the heap.
+        let mut resync = interval_at(Instant::now() + RESYNC / 2, RESYNC);
+        resync.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        Self {
+            watch,
+            hangup,
+            resync,
+        }
     }
 
     /// Resolves at the next of them, or when it is time for a resync.
@@ -94,7 +105,7 @@ impl News {
         tokio::select! {
             () = changed => return,
             () = asked => tracing::info!("SIGHUP: reading the specs again"),
-            () = tokio::time::sleep(RESYNC) => {}
+            _ = self.resync.tick() => {}
         }
         if let Some(watch) = &mut self.watch {
             watch.follow(); // what was missed may have been a link's new way

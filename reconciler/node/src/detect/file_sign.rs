@@ -18,8 +18,9 @@ use osmoda_core::{
     sign::{Looks, Stamp},
     time::{Clock, Mono},
 };
+use osmoda_runtime::blocking::spawn_blocking;
 use osmoda_runtime::native::stamp;
-use tokio::{sync::Semaphore, task::spawn_blocking, time::timeout};
+use tokio::{sync::Semaphore, time::timeout};
 
 /// Longest wait for an answer of the file system.
 const LOOK_MAX: Duration = Duration::from_secs(2);

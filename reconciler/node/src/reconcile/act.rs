@@ -12,6 +12,7 @@ use osmoda_core::{
     plan::Action,
 };
 use osmoda_nix::{profile::ProfileError, profiles::Profiles};
+use osmoda_runtime::blocking::spawn_blocking;
 use osmoda_runtime::{PreparedStart as _, Runtime, StartError, StartRequest, StopError, Stopped};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, oneshot},
@@ -223,7 +224,7 @@ impl Offload {
     ) -> Result<T, String> {
         match self {
             Self::Inline => Ok(work()),
-            Self::Thread => tokio::task::spawn_blocking(work)
+            Self::Thread => spawn_blocking(work)
                 .await
                 .map_err(|error| format!("osmoda itself failed: {error}")),
         }

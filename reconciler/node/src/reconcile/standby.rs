@@ -9,7 +9,7 @@ use std::{
     thread,
 };
 
-use tokio::task::spawn_blocking;
+use osmoda_runtime::blocking::spawn_blocking;
 
 type Work = Box<dyn FnOnce() + Send>;
 

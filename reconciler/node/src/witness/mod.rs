@@ -25,10 +25,11 @@ use hyper::{
 use hyper_util::rt::{TokioIo, TokioTimer};
 use osmoda_core::time::Clock;
 use osmoda_ledger::witness::{REQUEST_MAX, Refusal, Witness};
+use osmoda_runtime::blocking::spawn_blocking;
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore},
-    task::{JoinSet, spawn_blocking},
+    task::JoinSet,
     time::{sleep, timeout},
 };
 

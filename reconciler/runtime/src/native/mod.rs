@@ -67,12 +67,11 @@ use osmoda_core::{
 use tokio::{
     runtime::Handle,
     sync::{Semaphore, mpsc},
-    task::spawn_blocking,
 };
 
 use crate::{
     MainPidError, ObserveError, ProbeEnd, ProbeError, ProbeRequest, Runtime, RuntimeEvent, Sender,
-    StartRequest, StopError, Stopped,
+    StartRequest, StopError, Stopped, blocking::spawn_blocking,
 };
 
 use self::{

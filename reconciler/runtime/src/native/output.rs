@@ -17,9 +17,9 @@ use osmoda_core::{
     sign::{Looks, Stamp},
     time::Mono,
 };
-use tokio::task::spawn_blocking;
 
 use super::{log_files, shared::Shared};
+use crate::blocking::spawn_blocking;
 
 /// Looks so far, by agent: those at its latest instance that was asked about.
 #[derive(Default)]

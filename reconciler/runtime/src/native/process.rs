@@ -28,7 +28,6 @@ use rustix::{
 use tokio::{
     io::unix::AsyncFd,
     sync::{OnceCell, watch as watch_channel},
-    task::spawn_blocking,
     time::Instant,
 };
 
@@ -41,6 +40,7 @@ use super::{
     tree::Tree,
     usage::Meter,
 };
+use crate::blocking::spawn_blocking;
 
 /// How long another parent may take to reap an adopted agent before its exit counts as unknown.
 const FOREIGN_REAP_WAIT: Duration = Duration::from_millis(50);

@@ -18,7 +18,7 @@ use osmoda_core::{
     spec::{Signal, Stop},
     time::Clock,
 };
-use tokio::{runtime::Handle, sync::mpsc, task::spawn_blocking, time::timeout};
+use tokio::{runtime::Handle, sync::mpsc, time::timeout};
 
 use super::{
     credentials,
@@ -36,7 +36,7 @@ use super::{
     table::{Latest, Table},
     tree::{self, END_WAIT, Tree},
 };
-use crate::{RuntimeEvent, StartError, StopError, Stopped};
+use crate::{RuntimeEvent, StartError, StopError, Stopped, blocking::spawn_blocking};
 
 /// Most log files whose size one [`Runtime::observe`] looks at; the next one goes on from there.
 const LOG_CHECKS_PER_OBSERVE: usize = 1000;

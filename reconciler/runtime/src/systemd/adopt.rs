@@ -11,7 +11,6 @@ use osmoda_core::{
     observed::{Instance, InstanceState},
 };
 use rustix::process::{PidfdFlags, pidfd_open};
-use tokio::task::spawn_blocking;
 
 use super::{
     bus::BusError,
@@ -22,6 +21,7 @@ use super::{
     probe::PROBE_UNITS,
     shared::Shared,
 };
+use crate::blocking::spawn_blocking;
 use crate::native::{
     note::{self, Note},
     process::Process,

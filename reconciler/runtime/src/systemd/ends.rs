@@ -16,10 +16,7 @@ use osmoda_core::{
     spec::{Signal, Stop},
     time::{Clock, Mono},
 };
-use tokio::{
-    task::spawn_blocking,
-    time::{sleep, timeout},
-};
+use tokio::time::{sleep, timeout};
 
 use super::{
     ear::{Active, Unit, UnitState},
@@ -29,6 +26,7 @@ use super::{
 };
 use crate::{
     StartError, StopError, Stopped,
+    blocking::spawn_blocking,
     native::{
         note,
         process::Process,

@@ -25,9 +25,10 @@ use osmoda_core::{
     spec::Signal,
 };
 use serde::Deserialize;
-use tokio::{io::AsyncReadExt as _, process, task::spawn_blocking};
+use tokio::{io::AsyncReadExt as _, process};
 
 use super::{run_files, unit_name};
+use crate::blocking::spawn_blocking;
 
 /// Longest time that journalctl may take for what is there already.
 const PATIENCE: Duration = Duration::from_secs(10);

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::{task::spawn_blocking, time::timeout};
+use tokio::time::timeout;
 
 use super::{
     bus::{Bus, BusError, Property},
@@ -17,6 +17,7 @@ use super::{
     journal::{self, ManagerId},
 };
 use crate::StartError;
+use crate::blocking::spawn_blocking;
 
 /// Longest wait for a start's job: systemd itself gives up before.
 const JOB_WAIT: Duration = Duration::from_micros(START_MAX_US + 10_000_000);

@@ -57,7 +57,7 @@ use osmoda_core::{
 use tokio::{
     runtime::Handle,
     sync::{Semaphore, mpsc},
-    task::{AbortHandle, spawn_blocking},
+    task::AbortHandle,
 };
 use zbus::Variant;
 
@@ -69,6 +69,7 @@ use self::{
 use crate::{
     MainPidError, ObserveError, ProbeEnd, ProbeError, ProbeRequest, Runtime, RuntimeEvent, Sender,
     StartRequest, StopError, Stopped,
+    blocking::spawn_blocking,
     native::{
         Enforcement,
         lock::{LockError, lock},

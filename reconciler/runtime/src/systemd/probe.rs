@@ -15,7 +15,6 @@ use osmoda_core::{name::AgentName, observed::Generation};
 use rustix::pipe::{PipeFlags, pipe_with};
 use tokio::{
     sync::oneshot,
-    task::spawn_blocking,
     time::{Instant, sleep_until, timeout},
 };
 use zbus::{Fd, Variant};
@@ -31,6 +30,7 @@ use super::{
 };
 use crate::{
     ProbeEnd, ProbeError, ProbeRequest, StartError,
+    blocking::spawn_blocking,
     native::{
         environment::{self as variables, Surroundings},
         probe::{MARK, Output, credential_variables},

@@ -12,7 +12,7 @@ use osmoda_core::{
     time::Mono,
 };
 use rustix::process::{PidfdFlags, pidfd_open};
-use tokio::task::{JoinError, JoinHandle, spawn_blocking};
+use tokio::task::{JoinError, JoinHandle};
 
 use super::{
     bus::Property,
@@ -25,6 +25,7 @@ use super::{
 };
 use crate::{
     PreparedStart, StartError, StartRequest,
+    blocking::spawn_blocking,
     native::{
         credentials::{self, Credentials},
         environment::{self as variables, Surroundings},

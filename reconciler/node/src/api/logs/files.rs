@@ -12,8 +12,9 @@ use std::{
 };
 
 use osmoda_core::name::AgentName;
+use osmoda_runtime::blocking::spawn_blocking;
 use osmoda_runtime::native::{log_files, tail};
-use tokio::{task::spawn_blocking, time::sleep};
+use tokio::time::sleep;
 
 use crate::api::{
     follow::{EventStream, event},

@@ -15,8 +15,8 @@ use super::{AskError, tcp, tls};
 
 /// Largest head of an answer, in bytes.
 const HEAD_MAX: usize = 64 * 1024;
-/// Most header fields of an answer.
-const HEADERS_MAX: usize = 256;
+/// Most header fields of an answer: as many as are read without a place on the heap.
+const HEADERS_MAX: usize = 100;
 
 /// `User-Agent` of every request.
 pub(super) const USER_AGENT: &str = concat!("osmoda-probe/", env!("CARGO_PKG_VERSION"));

@@ -1,7 +1,8 @@
 //! Asks the probes of one instance: first what gates its start, then readiness and liveness.
 //!
 //! Counted tries begin `initialDelay` after the start, and then every `period` (`retryInterval`
-//! while failures add up), from start to start; a try that takes longer is followed by the next
+//! while failures add up), from start to start (those of who is well a little later, see
+//! [`ProbeState::due_after`]); a try that takes longer is followed by the next
 //! at once, and none runs beside another of the same probe. In the first seconds after a start
 //! there are extra tries in between ([`FAST_INTERVAL`], [`FAST_FOR`]) whose failures are not
 //! counted; one that is still under way when a counted try is due becomes that try.
@@ -77,7 +78,7 @@ async fn one(watch: &Watch, kind: ProbeKind, rules: &spec::Probe, from: Mono) ->
         if answered_at >= due {
             let changed = state.fold(rules, &answer, answered_at);
             note(watch, &state, changed);
-            due = asked_at.max(due).after(state.interval(rules));
+            due = state.due_after(asked_at.max(due), rules);
         } else if answer.is_success() {
             let changed = state.fold_extra(rules, &answer, answered_at);
             note(watch, &state, changed);

@@ -21,7 +21,6 @@ use osmoda_core::{
 use tokio::{
     net::unix::pipe,
     sync::oneshot,
-    task::spawn_blocking,
     time::{Instant, sleep_until, timeout},
 };
 
@@ -34,7 +33,9 @@ use super::{
     shared::{Shared, thread_failed},
     tree::{END_WAIT, Tree},
 };
-use crate::{PROBE_OUTPUT_MAX, ProbeEnd, ProbeError, ProbeRequest, StartError};
+use crate::{
+    PROBE_OUTPUT_MAX, ProbeEnd, ProbeError, ProbeRequest, StartError, blocking::spawn_blocking,
+};
 
 pub(crate) use self::launch::{MARK, credential_variables};
 pub(super) use self::{
