@@ -202,6 +202,10 @@ impl Store {
 
     /// Drops some more of what was begun, if anything was. Gives whether there is more to do.
     pub(crate) fn drop_more(&mut self) -> Result<bool, CommitError> {
+        self.writing(Self::drop_some)
+    }
+
+    fn drop_some(&mut self) -> Result<bool, CommitError> {
         let Some(Dropping { next, last }) = self.dropping()? else {
             return Ok(false);
         };
@@ -243,11 +247,14 @@ impl Store {
 
     /// Empties the write-ahead log. Gives whether that was possible: a reader may hold it.
     pub(crate) fn empty_wal(&mut self) -> Result<bool, CommitError> {
-        let busy = self
-            .connection
-            .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| {
-                row.get::<_, i64>(0)
-            })?;
-        Ok(busy == 0)
+        self.writing(|store| {
+            let busy =
+                store
+                    .connection
+                    .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| {
+                        row.get::<_, i64>(0)
+                    })?;
+            Ok(busy == 0)
+        })
     }
 }

@@ -2,8 +2,8 @@
 //! transaction.
 //!
 //! Invariants:
-//! - What [`Store::commit`] returned is durable (with [`Synchronous::Full`]); what it refused
-//!   left no trace, neither in the file nor in memory.
+//! - What [`Store::commit`] returned is durable (with [`Synchronous::Full`]), also on a disk that
+//!   has failed before ([`doubt`]); what it refused left no trace, neither in the file nor in memory.
 //! - The row of `log` holds the size and the frontier of the tree over all rows of `entry`.
 //! - The file is created whole (built under another name, then renamed), so an empty or
 //!   half-made file is always damage and never a fresh log.
@@ -11,6 +11,7 @@
 //! Where to start: [`Store::open_or_reset`] in `open`, then [`Store::commit`].
 
 mod batch;
+mod doubt;
 mod drop;
 mod open;
 mod reset;
@@ -36,6 +37,7 @@ use serde::Serialize;
 
 use self::{
     batch::{Author, Batch},
+    doubt::Doubt,
     transaction::Writing,
 };
 use crate::{
@@ -159,6 +161,7 @@ pub struct Store {
     signer: Option<LogSigner>,
     /// Why there is no signer although one was asked for.
     key_problem: Option<String>,
+    doubt: Doubt,
 }
 
 /// Size of a database page, in bytes (SQLite's default).
@@ -178,6 +181,19 @@ impl Store {
     /// # Errors
     /// [`CommitError`]; then nothing was recorded and the store can be used again.
     pub fn commit(&mut self, commits: &[Commit]) -> Result<Vec<Vec<Appended>>, CommitError> {
+        self.writing(|store| store.record(commits))
+    }
+
+    /// Whatever writes to the file: nothing does while the disk is in doubt.
+    fn writing<T>(
+        &mut self,
+        write: impl FnOnce(&mut Self) -> Result<T, CommitError>,
+    ) -> Result<T, CommitError> {
+        self.doubt.settle(self.path.as_deref())?;
+        write(self).inspect_err(|error| self.doubt.consider(error))
+    }
+
+    fn record(&mut self, commits: &[Commit]) -> Result<Vec<Vec<Appended>>, CommitError> {
         let mut batch = Batch::after(self.position.clone());
         let mut appended = Vec::with_capacity(commits.len());
         for commit in commits {
@@ -257,10 +273,11 @@ impl Store {
 
     /// Gives the write-ahead log its full length at once, so that no commit has to. A log that
     /// stays short works just as well, only slower.
-    pub(crate) fn lengthen_wal(&self) {
+    pub(crate) fn lengthen_wal(&mut self) {
         if let Some(path) = &self.path
             && let Err(error) = wal::lengthen(path)
         {
+            self.doubt.consider_io(&error);
             tracing::debug!(%error, "write-ahead log of the ledger stays short");
         }
     }
@@ -269,11 +286,13 @@ impl Store {
     /// allow, so that no commit has to.
     pub(crate) fn move_wal(&mut self) -> Result<(), CommitError> {
         self.wal_pages = 0;
-        let ignore = |_: &rusqlite::Row<'_>| Ok(());
-        let moved = self
-            .connection
-            .query_row("PRAGMA wal_checkpoint(PASSIVE)", [], ignore);
-        Ok(moved?)
+        self.writing(|store| {
+            let moved =
+                store
+                    .connection
+                    .query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()));
+            Ok(moved?)
+        })
     }
 }
 

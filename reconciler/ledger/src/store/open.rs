@@ -15,6 +15,7 @@ use rusqlite::{Connection, OpenFlags};
 use super::{
     OpenOptions, Position, Store, Synchronous,
     batch::Author,
+    doubt::Doubt,
     reset::{self, Reset},
     schema,
     tail::{Found, Trouble, read_tail},
@@ -112,6 +113,7 @@ impl Store {
             wal_pages: 0,
             signer: None,
             key_problem: None,
+            doubt: Doubt::default(),
         };
         Ok(store.with_signing(signing))
     }
@@ -278,6 +280,7 @@ fn finish(
         wal_pages: 0,
         signer: None,
         key_problem: None,
+        doubt: Doubt::default(),
     })
 }
 
@@ -311,6 +314,7 @@ fn create(
         wal_pages: 0,
         signer: None,
         key_problem: None,
+        doubt: Doubt::default(),
     };
     if let Some(reset) = reset {
         let first = Commit {

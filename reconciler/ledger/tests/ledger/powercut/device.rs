@@ -18,10 +18,14 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::log;
-
 /// Size of the disk, in bytes: enough for the ledger of a run, and quick to copy.
 const DISK_BYTES: u64 = 32 << 20;
+/// Size of a page, in bytes: blocks of a disk of which a request fails. FUSE splits what begins or
+/// ends within a page, or is larger than it takes at once; and a loop device whose request was carried
+/// out in part tells the file system that it was carried out.
+pub const PAGE: usize = 4096;
+/// Largest request of the file system, in KiB, for the same reason.
+const REQUEST_KIB: u32 = 128;
 /// Longest wait for the storage daemon to begin, or for a file system to be let go.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Between two looks.
@@ -37,12 +41,12 @@ pub fn scratch() -> TempDir {
     made.unwrap()
 }
 
-/// An image with a new ext4 on it.
-pub fn formatted(place: &Path) -> PathBuf {
+/// An image with a new ext4 on it, whose blocks have this many bytes.
+pub fn formatted(place: &Path, block: usize) -> PathBuf {
     let image = place.join("disk");
     File::create(&image).unwrap().set_len(DISK_BYTES).unwrap();
     let mut mkfs = Command::new("mkfs.ext4");
-    mkfs.args(["-q", "-F", "-b", &log::BLOCK.to_string()]);
+    mkfs.args(["-q", "-F", "-b", &block.to_string()]);
     run(mkfs.arg(&image));
     image
 }
@@ -163,11 +167,14 @@ impl Daemon {
 
     /// Mounts the ext4 on its disk.
     pub fn mount(&mut self, at: &Path) -> Mounted {
-        Mounted::of(&self.export, at).unwrap_or_else(|why| {
+        let mounted = Mounted::of(&self.export, at).unwrap_or_else(|why| {
             let ended = self.child.try_wait().unwrap();
             let said = fs::read_to_string(self.export.with_file_name(SAID)).unwrap();
             panic!("{why}; the storage daemon has ended with {ended:?} and said {said:?}")
-        })
+        });
+        let queue = Path::new("/sys/block").join(&mounted.device).join("queue");
+        fs::write(queue.join("max_sectors_kb"), REQUEST_KIB.to_string()).unwrap();
+        mounted
     }
 
     /// Takes the disk away, as if its cable were pulled.

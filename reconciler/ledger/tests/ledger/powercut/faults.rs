@@ -76,7 +76,7 @@ fn files(mounted: &Mounted) -> Vec<(String, u64)> {
 fn story(between: &Between, before: impl FnMut(u64, &mut Daemon)) -> Option<Run> {
     let mut before = before;
     let place = device::scratch();
-    let image = device::formatted(place.path());
+    let image = device::formatted(place.path(), device::PAGE);
     let mount = place.path().join("mount");
     let mut daemon = Daemon::start(place.path(), &image, between);
     let mounted = daemon.mount(&mount);

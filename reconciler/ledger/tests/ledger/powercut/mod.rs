@@ -118,7 +118,7 @@ fn write_all(mounted: &Mounted, synchronous: Synchronous, log: &Path) -> Vec<Ack
 impl Story {
     fn of(synchronous: Synchronous) -> Self {
         let place = device::scratch();
-        let image = device::formatted(place.path());
+        let image = device::formatted(place.path(), log::BLOCK);
         let base = fs::read(&image).unwrap();
         let path = place.path().join("log");
         let mut daemon = Daemon::start(place.path(), &image, &Between::Log(path.clone()));

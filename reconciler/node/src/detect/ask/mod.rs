@@ -17,11 +17,11 @@ mod tcp;
 mod tls;
 mod wire;
 
-use std::{future::Future, io, time::Duration};
+use std::{io, time::Duration};
 
 use osmoda_core::{probe::Answer, spec::ProbeCheck};
 use osmoda_runtime::Runtime;
-use tokio::time::timeout;
+use tokio::time::{error::Elapsed, timeout};
 
 use self::wire::Target;
 use super::Question;
@@ -58,15 +58,17 @@ enum AskError {
 /// Asks once.
 pub(super) async fn ask<R: Runtime>(runtime: &R, question: &Question) -> Answer {
     match &question.check {
-        // The runtime keeps the time: it has processes to end when that is up.
-        ProbeCheck::Exec { command } => exec::ask(runtime, question, command).await,
+        // The runtime keeps the time: it has processes to end when that is up. What is large and
+        // not asked a thousand times a second has a place of its own, here and below: the answer
+        // of each is awaited in one as large as the largest.
+        ProbeCheck::Exec { command } => Box::pin(exec::ask(runtime, question, command)).await,
         network => over_network(network, question.timeout).await,
     }
 }
 
 /// Asks once what needs no process of an agent's.
 pub(super) async fn over_network(check: &ProbeCheck, limit: Duration) -> Answer {
-    match check {
+    let asked = match check {
         ProbeCheck::HttpGet {
             host,
             port,
@@ -76,21 +78,20 @@ pub(super) async fn over_network(check: &ProbeCheck, limit: Duration) -> Answer 
             expect,
         } => {
             let target = Target::new(*scheme, host, *port);
-            in_time(limit, http::ask(target, path, headers, *expect)).await
+            timeout(limit, http::ask(target, path, headers, *expect)).await
         }
-        ProbeCheck::TcpSocket { host, port } => in_time(limit, tcp::ask(host, *port)).await,
-        ProbeCheck::Mcp { url } => in_time(limit, mcp::ask(url)).await,
+        ProbeCheck::TcpSocket { host, port } => timeout(limit, tcp::ask(host, *port)).await,
+        ProbeCheck::Mcp { url } => timeout(limit, Box::pin(mcp::ask(url))).await,
         ProbeCheck::Exec { .. } => {
-            Answer::Failure("a command is not asked over the network".into())
+            return Answer::Failure("a command is not asked over the network".into());
         }
-    }
+    };
+    judge(asked, limit)
 }
 
-async fn in_time(
-    limit: Duration,
-    asking: impl Future<Output = Result<Answer, AskError>>,
-) -> Answer {
-    match timeout(limit, asking).await {
+/// What came of asking within this time.
+fn judge(asked: Result<Result<Answer, AskError>, Elapsed>, limit: Duration) -> Answer {
+    match asked {
         Ok(answer) => answer.unwrap_or_else(|error| not_asked(&error)),
         Err(_) => Answer::Failure(format!("no answer within {limit:?}")),
     }

@@ -78,7 +78,13 @@ pub(super) async fn exchange(
     let stream = tcp::connect(&target.host, target.port).await?;
     match target.scheme {
         Scheme::Http => talk(stream, request, enough).await,
-        Scheme::Https => talk(tls::connect(target, stream).await?, request, enough).await,
+        Scheme::Https => {
+            Box::pin(async {
+                let stream = tls::connect(target, stream).await?;
+                talk(stream, request, enough).await
+            })
+            .await
+        }
     }
 }
 

@@ -4,7 +4,8 @@ use osmoda_core::{probe::Answer, spec::Scheme};
 use tokio::net::TcpListener;
 
 use super::{
-    super::{http, in_time, tcp, wire::Target},
+    super::{http, tcp, wire::Target},
+    in_time,
     server::{self, Server, reply},
 };
 

@@ -4,7 +4,8 @@ use osmoda_core::probe::Answer;
 use serde_json::{Value, json};
 
 use super::{
-    super::{in_time, mcp},
+    super::mcp,
+    in_time,
     server::{self, Server, reply},
 };
 
