@@ -19,9 +19,9 @@ pub const LIVENESS_AS_STARTUP_FAILURES: u32 = 30;
 pub const FAST_INTERVAL: Duration = Duration::from_millis(25);
 /// ... for this long, failures uncounted, so that health is seen at once.
 pub const FAST_FOR: Duration = Duration::from_secs(2);
-/// A try of who is well comes later than its period asks for by at most one part in this many of
-/// it, together with others.
-const SLACK_PARTS: u32 = 100;
+/// A try of who is well comes earlier than its period asks for by less than one part in this many
+/// of it, together with others.
+const SLACK_PARTS: u32 = 50;
 /// Most bytes kept of a probe's answer.
 pub const ANSWER_MAX: usize = 1024;
 
@@ -180,14 +180,15 @@ impl ProbeState {
     }
 
     /// When the next counted try is due after one that began at `from`: an interval later. Who is
-    /// well and asked over the network is asked together with others, up to a part in
-    /// [`SLACK_PARTS`] of its period later, so that a thousand probes are not as many wakeups;
-    /// from the second time on it is at its own turn, and its period is exact.
+    /// well and asked over the network is asked together with others, earlier by less than a part
+    /// in [`SLACK_PARTS`] of its period, so that a thousand probes are not as many wakeups. A try
+    /// that began a little late, as they all do, changes nothing: from the second one on each is
+    /// a period after the one before.
     pub fn due_after(&self, from: Mono, rules: &spec::Probe) -> Mono {
         let due = from.after(self.interval(rules));
         let local = matches!(rules.check, ProbeCheck::Exec { .. });
         match self.verdict == Verdict::Success && self.last == Some(true) && !local {
-            true => due.rounded_up(rules.period.get() / SLACK_PARTS),
+            true => due.rounded_down(rules.period.get() / SLACK_PARTS),
             false => due,
         }
     }
@@ -331,8 +332,9 @@ mod tests {
         assert_eq!(state.due_after(from, &tcp), exact, "not known to be well");
         state.fold(&tcp, &Answer::Success, from);
         let due = state.due_after(from, &tcp);
-        assert_eq!(due, Mono(1_735_000), "the next multiple of 5 ms");
-        assert_eq!(state.due_after(due, &tcp), due.after(period));
+        assert_eq!(due, Mono(1_730_000), "a multiple of 10 ms");
+        let late = due.after(Duration::from_millis(3));
+        assert_eq!(state.due_after(late, &tcp), due.after(period));
         assert_eq!(state.due_after(from, &exec), exact, "it starts a process");
         state.fold(&tcp, &Answer::Failure("no".into()), due);
         let retry = due.after(tcp.retry_interval.get());

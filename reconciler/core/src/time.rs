@@ -20,11 +20,11 @@ impl Mono {
         Self(self.0.saturating_add(micros(duration)))
     }
 
-    /// The first instant from this one on that is a multiple of `step`; itself if that is zero.
+    /// The last multiple of `step` that is not after this instant; itself if that is zero.
     #[must_use]
-    pub fn rounded_up(self, step: Duration) -> Self {
-        let rounded = self.0.checked_next_multiple_of(micros(step));
-        rounded.map_or(self, Self)
+    pub fn rounded_down(self, step: Duration) -> Self {
+        let over = self.0.checked_rem(micros(step)).unwrap_or(0);
+        Self(self.0 - over)
     }
 
     /// How long ago `earlier` was; zero if it lies in the future.

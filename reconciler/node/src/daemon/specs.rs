@@ -20,7 +20,7 @@ use crate::{
     api::Authorizer,
     error::chain,
     handle::{Handle, SpecsRead},
-    specs::{self, LoadOptions, Loaded, SpecsRef},
+    specs::{self, LoadOptions, Loaded, SpecsRef, Stamp},
 };
 
 /// Time between two readings, for changes that inotify does not tell (network file systems).
@@ -33,6 +33,22 @@ pub async fn read(specs: SpecsRef, options: LoadOptions) -> SpecsRead {
         Ok(Ok(loaded)) => Ok(Arc::new(loaded)),
         Ok(Err(error)) => Err(chain(&error)),
         Err(error) => Err(format!("reading the specs failed: {error}")),
+    }
+}
+
+/// As [`read`], unless it would be as it was when this stamp was taken. With the stamp of now.
+async fn read_unless(
+    specs: SpecsRef,
+    options: LoadOptions,
+    known: Option<Stamp>,
+) -> (Option<Stamp>, Option<SpecsRead>) {
+    let stamped = specs.clone();
+    // Before the reading: what changes meanwhile shows at the next one.
+    let stamp = spawn_blocking(move || Stamp::of(&stamped)).await;
+    let stamp = stamp.ok().flatten();
+    match stamp.is_some() && stamp == known {
+        true => (stamp, None),
+        false => (stamp, Some(read(specs, options).await)),
     }
 }
 
@@ -54,6 +70,14 @@ pub struct Feed {
     pub alerts: Alerts,
     /// When to read again.
     pub news: News,
+}
+
+/// Why specs are read.
+enum Occasion {
+    /// They may have changed, or somebody wants it.
+    Change,
+    /// Time has passed.
+    Resync,
 }
 
 /// Everything that says that the specs may have changed.
@@ -89,7 +113,7 @@ impl News {
     }
 
     /// Resolves at the next of them, or when it is time for a resync.
-    async fn next(&mut self) {
+    async fn next(&mut self) -> Occasion {
         let changed = async {
             match &mut self.watch {
                 Some(watch) => watch.changed().await,
@@ -102,14 +126,16 @@ impl News {
                 None => std::future::pending().await,
             }
         };
+        let mut occasion = Occasion::Change;
         tokio::select! {
-            () = changed => return,
+            () = changed => return Occasion::Change,
             () = asked => tracing::info!("SIGHUP: reading the specs again"),
-            _ = self.resync.tick() => {}
+            _ = self.resync.tick() => occasion = Occasion::Resync,
         }
         if let Some(watch) = &mut self.watch {
             watch.follow(); // what was missed may have been a link's new way
         }
+        occasion
     }
 }
 
@@ -139,11 +165,17 @@ impl Feed {
             Some(reading) => self.tell(ended(reading).await).await,
             None => true,
         };
+        let mut stamp = None;
         while told {
-            self.news.next().await;
-            told = self
-                .tell(read(self.specs.clone(), self.load.clone()).await)
-                .await;
+            let known = match self.news.next().await {
+                Occasion::Change => None,
+                Occasion::Resync => stamp,
+            };
+            let read = read_unless(self.specs.clone(), self.load.clone(), known).await;
+            stamp = read.0;
+            if let Some(read) = read.1 {
+                told = self.tell(read).await;
+            }
         }
     }
 

@@ -17,6 +17,7 @@ mod manifest;
 mod nix;
 mod report;
 mod scalar;
+mod stamp;
 mod yaml;
 
 use std::{
@@ -41,6 +42,7 @@ pub use self::{
     files::{LoadError, MAX_FILE_BYTES, MAX_FILES, SpecsRef},
     manifest::{ManifestFormat, RenderError, render_manifests},
     report::{MAX_EXCERPT_BYTES, Place, SourceError, render_errors},
+    stamp::Stamp,
     yaml::{MAX_ALIASED_SIZE, MAX_DOCUMENTS, MAX_NODES},
 };
 

@@ -1,7 +1,7 @@
 //! Asks the probes of one instance: first what gates its start, then readiness and liveness.
 //!
 //! Counted tries begin `initialDelay` after the start, and then every `period` (`retryInterval`
-//! while failures add up), from start to start (those of who is well a little later, see
+//! while failures add up), from start to start (those of who is well a little earlier, see
 //! [`ProbeState::due_after`]); a try that takes longer is followed by the next
 //! at once, and none runs beside another of the same probe. In the first seconds after a start
 //! there are extra tries in between ([`FAST_INTERVAL`], [`FAST_FOR`]) whose failures are not
