@@ -19,7 +19,7 @@ const HELP: &[(&str, &str)] = &[
     ("↑ ↓ j k", "select an agent; PgUp PgDn Home End too"),
     (
         "Enter d",
-        "describe it: what happened, why, what was done, what comes next",
+        "describe it: what happened, why, and what comes next",
     ),
     ("l", "its output"),
     ("r", "restart it (asks first)"),

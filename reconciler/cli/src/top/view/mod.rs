@@ -105,10 +105,13 @@ fn header(model: &Model, theme: Theme, width: u16) -> Line<'static> {
     };
     spans.push(Span::styled(counts, style));
     if node.paused.is_some() {
-        spans.push(Span::styled(" ALL PAUSED", theme.warn()));
+        spans.push(Span::styled(", ALL PAUSED", theme.warn()));
     }
     if !node.spec_errors.is_empty() {
-        let text = format!(" {} invalid spec files", node.spec_errors.len());
+        let text = match node.spec_errors.len() {
+            1 => ", 1 invalid spec file".to_owned(),
+            count => format!(", {count} invalid spec files"),
+        };
         spans.push(Span::styled(text, theme.bad()));
     }
     let place = format!(
