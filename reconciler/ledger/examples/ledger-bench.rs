@@ -1,8 +1,8 @@
 //! Measures the ledger; `cargo xtask bench ledger` builds it, runs it and makes the table.
 //!
 //! `ledger-bench generate FILE COUNT` makes a ledger of that many entries.
-//! `ledger-bench append FILE SECONDS` appends to it for so long, one by one and by 64 writers,
-//! and in turns writes as many bytes with plain append and fdatasync.
+//! `ledger-bench append FILE SECONDS ENTRIES` appends commits of so many entries to it for so long,
+//! one by one and by 64 writers, and in turns writes as many bytes with plain append and fdatasync.
 //! `ledger-bench verify FILE ROUNDS` verifies it, in turns with hashing as much in memory.
 //! `ledger-bench start FILE ROUNDS` opens it for writing.
 //! Each prints one JSON object with every sample; times are in nanoseconds.
@@ -36,7 +36,7 @@ use serde_json::{Value, json};
 
 /// Commits of one transaction while generating.
 const GROUP: u64 = 2048;
-/// Entries of the commit that is measured: what one crash and restart records.
+/// Entries of the largest commit that is measured: what one crash and restart records.
 const ENTRIES_PER_COMMIT: usize = 3;
 /// Writers at once.
 const WRITERS: usize = 64;
@@ -162,11 +162,18 @@ fn nanos(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
-fn append(file: &Path, seconds: u64) -> Value {
+/// The first so many entries of a crash.
+fn part(n: u64, entries: usize) -> Commit {
+    let mut commit = crash(n);
+    commit.entries.truncate(entries);
+    commit
+}
+
+fn append(file: &Path, seconds: u64, entries: usize) -> Value {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let ledger = Ledger::open(file, options(file)).unwrap();
     let size = ledger.head().size;
-    let bytes = bytes_of_commit(&ledger, &runtime);
+    let bytes = bytes_of_commit(&ledger, &runtime, entries);
     let mut plain = plain_file(file);
     let (mut floor, mut single, mut status) = (Vec::new(), Vec::new(), Vec::new());
     let turn = Duration::from_secs(seconds) / (TURNS * 2);
@@ -182,7 +189,7 @@ fn append(file: &Path, seconds: u64) -> Value {
         let began = Instant::now();
         while began.elapsed() < turn {
             n += 1;
-            let commit = crash(n);
+            let commit = part(n, entries);
             let at = Instant::now();
             runtime.block_on(ledger.append(commit)).unwrap();
             single.push(nanos(at.elapsed()));
@@ -191,18 +198,18 @@ fn append(file: &Path, seconds: u64) -> Value {
             status.push(nanos(at.elapsed()));
         }
     }
-    let (many, took) = many_writers(&ledger, &runtime, Duration::from_secs(seconds));
+    let (many, took) = many_writers(&ledger, &runtime, entries, Duration::from_secs(seconds));
     runtime.block_on(ledger.shutdown());
     json!({
-        "entriesBefore": size, "bytesPerCommit": bytes.len(), "floorNs": floor,
+        "entriesBefore": size, "entriesPerCommit": entries, "bytesPerCommit": bytes.len(), "floorNs": floor,
         "singleNs": single, "headNs": status,
         "manyWriters": WRITERS, "manyCommits": many, "manyNs": nanos(took),
     })
 }
 
 /// The bytes of the entries of one commit, for the plain file.
-fn bytes_of_commit(ledger: &Ledger, runtime: &tokio::runtime::Runtime) -> Vec<u8> {
-    let done = runtime.block_on(ledger.append(crash(0))).unwrap();
+fn bytes_of_commit(ledger: &Ledger, runtime: &tokio::runtime::Runtime, entries: usize) -> Vec<u8> {
+    let done = runtime.block_on(ledger.append(part(0, entries))).unwrap();
     let reader = ledger.reader().unwrap();
     let records = reader
         .entries(done[0].reference.seq, done.len() as u64)
@@ -221,6 +228,7 @@ fn plain_file(beside: &Path) -> File {
 fn many_writers(
     ledger: &Ledger,
     runtime: &tokio::runtime::Runtime,
+    entries: usize,
     time: Duration,
 ) -> (u64, Duration) {
     let began = Instant::now();
@@ -230,7 +238,7 @@ fn many_writers(
             runtime.spawn(async move {
                 let mut count = 0;
                 while began.elapsed() < time {
-                    ledger.append(crash(writer)).await.unwrap();
+                    ledger.append(part(writer, entries)).await.unwrap();
                     count += 1;
                 }
                 count
@@ -343,13 +351,16 @@ fn start(file: &Path, rounds: u32) -> Value {
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [what, file, number] = &arguments[..] else {
-        panic!("generate FILE COUNT, append FILE SECONDS, verify FILE ROUNDS or start FILE ROUNDS")
+    let [what, file, number, entries @ ..] = &arguments[..] else {
+        panic!(
+            "generate FILE COUNT, append FILE SECONDS ENTRIES, verify FILE ROUNDS or \
+             start FILE ROUNDS"
+        )
     };
     let (file, number): (&Path, u32) = (file.as_ref(), number.parse().unwrap());
     let result = match what.as_str() {
         "generate" => generate(file, number.into()),
-        "append" => append(file, number.into()),
+        "append" => append(file, number.into(), entries[0].parse().unwrap()),
         "verify" => check(file, number),
         "start" => start(file, number),
         other => panic!("{other} is not measured here"),

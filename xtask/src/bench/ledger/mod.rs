@@ -26,6 +26,9 @@ use super::{
 use crate::project;
 use report::Report;
 
+/// Entries of the commits that are measured: one, and what a crash and restart records.
+const COMMITS: [&str; 2] = ["1", "3"];
+
 /// Arguments.
 #[derive(clap::Args)]
 pub struct Args {
@@ -56,6 +59,7 @@ pub struct Settings {
 #[serde(rename_all = "camelCase")]
 pub struct Append {
     pub entries_before: u64,
+    pub entries_per_commit: u64,
     pub bytes_per_commit: u64,
     pub floor_ns: Vec<u64>,
     pub single_ns: Vec<u64>,
@@ -112,18 +116,20 @@ pub fn run(args: &Args, common: &Common) -> anyhow::Result<Vec<Goal>> {
     if !large.exists() {
         generate(&bench.program, &large, args.settings.entries)?;
     }
+    let empty = ground.join("empty.db");
+    let rounds = args.settings.rounds.to_string();
+    let seconds = args.settings.seconds.to_string();
     let report = Report {
         file_system: machine::file_system(&large),
         machine,
         settings: args.settings.clone(),
-        start: bench.ask("start", &large, args.settings.rounds.into())?,
-        verify: bench.ask("verify", &large, args.settings.rounds.into())?,
-        append: bench.ask("append", &large, args.settings.seconds.into())?,
-        append_to_empty: bench.ask(
-            "append",
-            &ground.join("empty.db"),
-            args.settings.seconds.into(),
-        )?,
+        start: bench.ask("start", &large, &[&rounds])?,
+        verify: bench.ask("verify", &large, &[&rounds])?,
+        appends: [&empty, &large]
+            .into_iter()
+            .flat_map(|ledger| COMMITS.map(|entries| (ledger, entries)))
+            .map(|(ledger, entries)| bench.ask("append", ledger, &[&seconds, entries]))
+            .collect::<anyhow::Result<_>>()?,
     };
     fs::remove_dir_all(&ground).with_context(|| format!("removing {}", ground.display()))?;
     let (table, goals) = (report.markdown(), report.goals());
@@ -141,10 +147,15 @@ impl Bench {
         &self,
         what: &str,
         ledger: &Path,
-        number: u64,
+        numbers: &[&str],
     ) -> anyhow::Result<T> {
-        println!("{what} {} ({:?}) ...", ledger.display(), self.settings);
-        ask(&self.program, what, ledger, number)
+        let said = numbers.join(" ");
+        println!(
+            "{what} {} {said} ({:?}) ...",
+            ledger.display(),
+            self.settings
+        );
+        ask(&self.program, what, ledger, numbers)
     }
 }
 
@@ -154,17 +165,17 @@ impl Bench {
 /// The disk is full, or `ledger-bench` is another one.
 pub fn generate(program: &Path, ledger: &Path, entries: u64) -> anyhow::Result<()> {
     println!("making {entries} entries ...");
-    ask::<serde_json::Value>(program, "generate", ledger, entries).map(drop)
+    ask::<serde_json::Value>(program, "generate", ledger, &[&entries.to_string()]).map(drop)
 }
 
 fn ask<T: DeserializeOwned>(
     program: &Path,
     what: &str,
     ledger: &Path,
-    number: u64,
+    numbers: &[&str],
 ) -> anyhow::Result<T> {
     let mut command = Command::new(program);
-    command.arg(what).arg(ledger).arg(number.to_string());
+    command.arg(what).arg(ledger).args(numbers);
     let printed = project::output(&mut command)?;
     let last = printed.lines().last().unwrap_or_default();
     serde_json::from_str(last).with_context(|| format!("reading what {what} has printed"))
