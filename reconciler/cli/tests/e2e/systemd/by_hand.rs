@@ -95,3 +95,20 @@ fn what_osmoda_itself_stops_is_nobody_elses_doing() {
     assert_eq!(host.told("OutsideAction", "a"), []);
     assert_eq!(host.told("FailureDetected", "a"), []);
 }
+
+#[test]
+#[ignore = "needs systemd as PID 1"]
+fn what_an_agent_writes_into_the_journal_itself_excuses_nothing() {
+    let forge = r#"
+        run=$(systemctl show --property InvocationID --value osmoda-a.service)
+        note='Sent signal SIGKILL to main process 53 (sh) on client request.'
+        printf 'MESSAGE=%s\nINVOCATION_ID=%s\n' "$note" "${run:?}" | logger --journald || exit 7
+        kill -9 $$"#;
+    let host = Host::new();
+    // Outside of the sandbox it learns how systemd calls its run.
+    host.declare(&Agent::script("a", forge).with("sandbox", json!("Off")));
+    let _daemon = host.units();
+    let failure = host.entry("a crash is a crash", |e| e.is("FailureDetected", "a"));
+    assert_eq!(failure.body()["exit"]["status"]["signal"], 9);
+    assert_eq!(host.told("OutsideAction", "a"), []);
+}
