@@ -11,6 +11,9 @@ use super::{
 
 /// How long before the end of a run a signal may have been sent that led to it, in microseconds.
 const MOMENT_US: u64 = 3_000_000;
+/// The same of SIGTERM, which asks a program to end: as long as an agent has for it unless its spec
+/// says otherwise (`stop.gracePeriod`), and a moment.
+const ASKED_US: u64 = 13_000_000;
 /// Most notes of PID 1 on one run that are looked at.
 const NOTES_MAX: usize = 20;
 /// MESSAGE_ID of PID 1's notes that a unit is dead (sd-messages.h: SD_MESSAGE_UNIT_SUCCESS,
@@ -23,7 +26,7 @@ const DEAD: [&str; 2] = [
 /// What the journal tells of a run that is over.
 #[derive(Debug)]
 pub struct End {
-    /// Somebody had PID 1 send it a signal a moment before (`systemctl kill`).
+    /// Somebody had PID 1 send it a signal before (`systemctl kill`), not too long before.
     pub sent_a_signal: bool,
     /// Its last lines, as [`last`] gives them.
     pub words: io::Result<Vec<String>>,
@@ -40,7 +43,7 @@ pub fn end(run: ManagerId, lines: usize) -> io::Result<Option<End>> {
     let mut sent = Vec::new();
     for file in journal_file::open_all()? {
         // Files come with the latest first: what follows is of long before that end.
-        if end.is_some_and(|end| file.tail_realtime_us.saturating_add(MOMENT_US) < end) {
+        if end.is_some_and(|end| file.tail_realtime_us.saturating_add(ASKED_US) < end) {
             break;
         }
         for entry in file.last_with(&of_it, NOTES_MAX)? {
@@ -59,12 +62,14 @@ pub fn end(run: ManagerId, lines: usize) -> io::Result<Option<End>> {
             let message = value(&values, "MESSAGE=").unwrap_or_default();
             let message = String::from_utf8_lossy(message);
             if message.contains("Sent signal") && message.contains("client request") {
-                sent.push(noted_at(&entry, &values));
+                let asks = message.contains("signal SIGTERM");
+                let leads_to_it = if asks { ASKED_US } else { MOMENT_US };
+                sent.push(noted_at(&entry, &values).saturating_add(leads_to_it));
             }
         }
     }
     Ok(end.map(|end| End {
-        sent_a_signal: sent.iter().any(|at| at.saturating_add(MOMENT_US) >= end),
+        sent_a_signal: sent.iter().any(|until| *until >= end),
         words: last(run, lines),
     }))
 }

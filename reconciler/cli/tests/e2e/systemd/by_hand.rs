@@ -83,6 +83,18 @@ fn a_kill_is_healed_on_failure_and_respected_by_never() {
 
 #[test]
 #[ignore = "needs systemd as PID 1"]
+fn a_kill_that_an_agent_takes_its_time_to_obey_is_no_crash() {
+    let obeys = "trap 'sleep 4; exit 3' TERM; while :; do sleep 1; done";
+    let host = Host::new();
+    host.declare(&Agent::script("a", obeys));
+    let _daemon = host.units();
+    host.pid("a");
+    host.systemctl("kill osmoda-a.service");
+    only_outside(&host, "KilledOutside", false);
+}
+
+#[test]
+#[ignore = "needs systemd as PID 1"]
 fn what_osmoda_itself_stops_is_nobody_elses_doing() {
     let host = Host::new();
     host.declare(&with_policy("Always"));

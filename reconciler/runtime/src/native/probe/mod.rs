@@ -238,11 +238,12 @@ impl Output {
         pending().await
     }
 
-    /// What it wrote last; a child that holds the pipe open is not waited for.
+    /// What it wrote last; a child that holds the pipe open is not waited for. The pipe itself is
+    /// asked: the scheduler may not have heard yet that there is something in it.
     pub fn read_rest(&mut self) {
         let mut buffer = [0; READ_BYTES];
         for _ in 0..REST_MAX / READ_BYTES {
-            match self.from.try_read(&mut buffer) {
+            match rustix::io::read(&self.from, &mut buffer) {
                 Ok(length) if length > 0 => self.keep(buffer.get(..length).unwrap_or_default()),
                 _ => return,
             }
