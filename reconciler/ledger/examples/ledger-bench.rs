@@ -191,7 +191,7 @@ fn append(file: &Path, seconds: u64, entries: usize) -> Value {
             n += 1;
             let commit = part(n, entries);
             let at = Instant::now();
-            runtime.block_on(ledger.append(commit)).unwrap();
+            ledger.append_blocking(&commit).unwrap();
             single.push(nanos(at.elapsed()));
             let at = Instant::now();
             std::hint::black_box(ledger.head());
@@ -235,10 +235,11 @@ fn many_writers(
     let writers: Vec<_> = (0..WRITERS as u64)
         .map(|writer| {
             let ledger = ledger.clone();
+            let commit = part(writer, entries);
             runtime.spawn(async move {
                 let mut count = 0;
                 while began.elapsed() < time {
-                    ledger.append(part(writer, entries)).await.unwrap();
+                    ledger.append(commit.clone()).await.unwrap();
                     count += 1;
                 }
                 count
