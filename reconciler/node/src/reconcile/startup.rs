@@ -201,9 +201,10 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
         ))
     }
 
-    /// What was under way when the last daemon ended: found out now, and put on record.
+    /// What was under way when the last daemon ended: found out now, and put on record. What was
+    /// before its own beginning it has closed in the same commit as that.
     fn close_intents(&mut self, instances: &[Instance]) -> Result<(), String> {
-        let tail = self.recorder.journal.tail(TAIL)?;
+        let tail = self.recorder.journal.since_start(TAIL)?;
         for intent in open_intents(&tail) {
             let name = intent.agent.clone();
             let Some(state) = self.agents.get_mut(&name) else {
