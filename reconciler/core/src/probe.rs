@@ -165,8 +165,7 @@ impl ProbeState {
 
     /// Whether extra tries help: it is asked over the network, and not known to be well.
     pub fn is_hurried(&self, rules: &spec::Probe) -> bool {
-        let local = matches!(rules.check, ProbeCheck::Exec { .. });
-        !local && self.verdict != Verdict::Success
+        !is_local(rules) && self.verdict != Verdict::Success
     }
 
     /// Time from the start of one counted try to the start of the next: shorter while failures
@@ -186,12 +185,16 @@ impl ProbeState {
     /// a period after the one before.
     pub fn due_after(&self, from: Mono, rules: &spec::Probe) -> Mono {
         let due = from.after(self.interval(rules));
-        let local = matches!(rules.check, ProbeCheck::Exec { .. });
-        match self.verdict == Verdict::Success && self.last == Some(true) && !local {
+        match self.verdict == Verdict::Success && self.last == Some(true) && !is_local(rules) {
             true => due.rounded_down(rules.period.get() / SLACK_PARTS),
             false => due,
         }
     }
+}
+
+/// Whether it starts a process instead of asking over the network.
+fn is_local(rules: &spec::Probe) -> bool {
+    matches!(rules.check, ProbeCheck::Exec { .. })
 }
 
 impl Probes {

@@ -16,6 +16,7 @@ mod hash;
 mod process;
 pub mod profile;
 pub mod profiles;
+pub mod stamp;
 pub mod store;
 pub mod store_path;
 pub mod system;

@@ -27,8 +27,8 @@ const TURN: Duration = Duration::from_secs(60);
 /// How many pieces of work wait for a thread, in all schedulers: they lack what the process lacks.
 static WAITING: LazyLock<watch::Sender<usize>> = LazyLock::new(watch::Sender::default);
 
-/// Has `work` done on a thread that may block, as [`tokio::task::spawn_blocking`] does, and says
-/// how long it waits for one.
+/// Has `work` done on a thread that may block, as [`tokio::task::spawn_blocking`] does. As long as
+/// it waits for one it is counted, so that the thread in hand can be given to it.
 ///
 /// # Panics
 /// Outside of a scheduler.

@@ -1,7 +1,5 @@
 //! Profiles as Nix lays them out, with bundles in the Nix store or below the state directory.
 
-mod stamp;
-
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs::DirBuilder,
@@ -12,12 +10,12 @@ use std::{
 
 use osmoda_core::{name::AgentName, observed::Generation};
 
-use self::stamp::Stamp;
 use super::{Profiles, superfluous};
 use crate::{
     bundle::Bundles,
     eval::Recipe,
     profile::{Profile, ProfileError, profiles_in},
+    stamp::Stamp,
     store::{NixStore, Verified, Watch},
 };
 

@@ -165,11 +165,11 @@ impl Feed {
             Some(reading) => self.tell(ended(reading).await).await,
             None => true,
         };
-        let mut stamp = None;
+        let mut stamp: Option<Stamp> = None;
         while told {
             let known = match self.news.next().await {
                 Occasion::Change => None,
-                Occasion::Resync => stamp,
+                Occasion::Resync => stamp.take(),
             };
             let read = read_unless(self.specs.clone(), self.load.clone(), known).await;
             stamp = read.0;

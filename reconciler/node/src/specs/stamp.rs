@@ -1,62 +1,35 @@
 //! Whether spec files are as they were when they were last read.
 //!
-//! A change of a file changes its times (stat(2)); one within the same tick of the file system's
-//! clock would not show, so a file that changed a moment ago has no stamp, as git does not trust an
-//! index entry as young as the index itself. What is written in Nix may import other files, and has
-//! none either.
+//! What is written in Nix may import other files, so that nobody knows.
 
-use std::{
-    fs,
-    os::unix::{ffi::OsStrExt as _, fs::MetadataExt as _},
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::path::PathBuf;
 
-use osmoda_core::digest::Digest;
+use osmoda_nix::stamp;
 
 use super::files::{Language, SpecsRef, list};
 
-/// What changed within this time may change again unseen. The clock of a file system ticks every
-/// 10 ms at the slowest (ext4, xfs, btrfs, tmpfs; CONFIG_HZ), or every 2 s (FAT).
-const SETTLED: Duration = Duration::from_secs(3);
-
-/// Names, identities, lengths and times of all spec files.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Stamp(Digest);
+/// Names of all spec files, and each as it was.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stamp(Vec<(PathBuf, stamp::Stamp)>);
 
 impl Stamp {
     /// `None`: what is read of these specs may differ each time.
     pub fn of(specs: &SpecsRef) -> Option<Self> {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?;
-        let settled = |seconds: i64| {
-            u64::try_from(seconds).is_ok_and(|at| at + SETTLED.as_secs() < now.as_secs())
-        };
-        let mut seen = Vec::new();
-        for (path, language) in list(specs.path()?).ok()? {
-            let stat = fs::metadata(&path).ok()?;
-            if language == Language::Nix || !settled(stat.mtime()) || !settled(stat.ctime()) {
-                return None;
+        let files = list(specs.path()?).ok()?.into_iter();
+        let stamped = files.map(|(path, language)| match language {
+            Language::Nix => None,
+            Language::Yaml | Language::Json => {
+                let stamp = stamp::Stamp::of(&path)?;
+                Some((path, stamp))
             }
-            seen.extend_from_slice(path.as_os_str().as_bytes());
-            seen.push(0); // no path has one
-            for number in [stat.dev(), stat.ino(), stat.size()] {
-                seen.extend_from_slice(&number.to_ne_bytes());
-            }
-            for number in [
-                stat.mtime(),
-                stat.mtime_nsec(),
-                stat.ctime(),
-                stat.ctime_nsec(),
-            ] {
-                seen.extend_from_slice(&number.to_ne_bytes());
-            }
-        }
-        Some(Self(Digest::of(&seen)))
+        });
+        stamped.collect::<Option<_>>().map(Self)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
+    use std::{fs, path::Path, time::Duration};
 
     use super::*;
 
@@ -82,7 +55,7 @@ mod tests {
         write(&path("a.yaml"));
         assert_eq!(Stamp::of(&specs), None, "it is too young");
         let first = settled(&specs);
-        assert_eq!(Stamp::of(&specs), Some(first));
+        assert_eq!(Stamp::of(&specs), Some(first.clone()));
         write(&path("a.yaml")); // the same bytes, at another time
         assert_eq!(Stamp::of(&specs), None);
         let second = settled(&specs);

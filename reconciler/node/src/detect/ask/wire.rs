@@ -3,20 +3,13 @@
 //! Bounds: the head of an answer has at most [`HEAD_MAX`] bytes and [`HEADERS_MAX`] fields, more
 //! is an error; its body is read as far as the caller wants it. Time is kept by the caller.
 
-use std::{
-    io,
-    pin::{Pin, pin},
-    task::{Context, Poll},
-};
+use std::pin::pin;
 
 use http_body_util::{BodyExt as _, Full};
 use hyper::{HeaderMap, Request, StatusCode, body::Bytes, client::conn::http1};
 use hyper_util::rt::TokioIo;
 use osmoda_core::spec::Scheme;
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::TcpStream,
-};
+use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::{AskError, tcp, tls};
 
@@ -84,7 +77,7 @@ pub(super) async fn exchange(
 ) -> Result<Reply, AskError> {
     let stream = tcp::connect(&target.host, target.port).await?;
     match target.scheme {
-        Scheme::Http => talk(Closing(stream), request, enough).await,
+        Scheme::Http => talk(stream, request, enough).await,
         Scheme::Https => {
             Box::pin(async {
                 let stream = tls::connect(target, stream).await?;
@@ -92,39 +85,6 @@ pub(super) async fn exchange(
             })
             .await
         }
-    }
-}
-
-/// A connection that ends when it is closed, and not with a shutdown before: the answer has come by
-/// then, and the other side, which was told that there is no more, closes first and keeps what TCP
-/// remembers of the connection. That is a tenth of what a probe costs.
-struct Closing(TcpStream);
-
-impl AsyncRead for Closing {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_read(cx, buffer)
-    }
-}
-
-impl AsyncWrite for Closing {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(cx, bytes)
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
     }
 }
 

@@ -1,9 +1,9 @@
-//! Whether a directory's names and what they point to are as they were.
+//! Whether a file is as it was, or a directory's names and what its links point to.
 //!
-//! A symbolic link is never changed in place: to make, replace or remove one changes the
-//! directory's times (stat(2)). A change within the same tick of the file system's clock would
-//! not show, so a directory that changed a moment ago has no stamp, as git does not trust an index
-//! entry as young as the index itself.
+//! A change of a file changes its times (stat(2)). So does, for a directory, the making, replacing
+//! and removing of what is in it; and a symbolic link is never changed in place. A change within
+//! the same tick of the file system's clock would not show, so what changed a moment ago has no
+//! stamp, as git does not trust an index entry as young as the index itself.
 
 use std::{
     fs,
@@ -12,11 +12,11 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-/// A directory that changed within this time may change again unseen. The clock of a file system
+/// What changed within this time may change again unseen. The clock of a file system
 /// ticks every 10 ms at the slowest (ext4, xfs, btrfs, tmpfs; CONFIG_HZ), or every 2 s (FAT).
 const SETTLED: Duration = Duration::from_secs(3);
 
-/// A directory as it was at one time.
+/// A file or directory as it was at one time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stamp {
     device: u64,
@@ -27,9 +27,9 @@ pub struct Stamp {
 
 impl Stamp {
     /// `None`: it changed a moment ago, by this machine's clock, or cannot be looked at.
-    pub fn of(directory: &Path) -> Option<Self> {
+    pub fn of(path: &Path) -> Option<Self> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?;
-        let stat = fs::metadata(directory).ok()?;
+        let stat = fs::metadata(path).ok()?;
         let stamp = Self {
             device: stat.dev(),
             inode: stat.ino(),
