@@ -9,6 +9,9 @@
 //! taken, not the writer asked, which saves both switches. The store is locked for that, and
 //! whoever holds it is the only one that writes.
 //!
+//! A disk that has rested answers late. Who expects a commit soon says so ([`Ledger::rouse`]), and the
+//! disk is woken meanwhile.
+//!
 //! When nothing has come for [`IDLE`], the writer moves the write-ahead log into the database,
 //! so that no commit has to pay for it. Between turns it signs what is due
 //! ([`crate::sign`]); what operators ask of the ledger itself is in [`crate::operate`].
@@ -17,7 +20,7 @@ use std::{
     collections::VecDeque,
     path::{Path, PathBuf},
     sync::{
-        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicU64, Ordering},
         mpsc,
     },
@@ -33,7 +36,7 @@ use crate::{
     error::{CommitError, OpenError, ReadError},
     reader::Reader,
     sign::{Cadence, Signed, desk::Desk},
-    store::{Head, OpenOptions, Opened, Position, Store},
+    store::{Head, OpenOptions, Opened, Position, Store, rouse::Rouser},
 };
 
 /// Most commits that wait to be written, and most of one transaction.
@@ -66,6 +69,8 @@ struct Shared {
     signed: watch::Sender<Option<Arc<Signed>>>,
     /// Entries that an anchor vouches for.
     anchored: AtomicU64,
+    /// Wakes the disk; there as soon as the writer has made it.
+    rouser: OnceLock<Rouser>,
     /// Becomes true when the writer has closed the file.
     ended: watch::Sender<bool>,
 }
@@ -140,6 +145,7 @@ impl Ledger {
             position: Mutex::new(position),
             signed: watch::Sender::new(store.last_checkpoint()),
             anchored: AtomicU64::new(store.anchored()),
+            rouser: OnceLock::new(),
             ended: watch::Sender::new(false),
             place: Mutex::new(Some(Place {
                 store,
@@ -199,6 +205,14 @@ impl Ledger {
             shared.wake.notify_one();
         }
         answer.unwrap_or(Err(CommitError::Closed))
+    }
+
+    /// Tells that a commit is about to come for which somebody waits: wakes the disk, if it can be
+    /// woken, and waits for nothing.
+    pub fn rouse(&self) {
+        if let Some(rouser) = self.shared.rouser.get() {
+            rouser.rouse();
+        }
     }
 
     /// The log as of the last commit that was answered, or a later one.
@@ -320,6 +334,7 @@ impl Shared {
         let _ended = OnDrop(self);
         let mut desk = Desk::new(Instant::now());
         self.with_place(|place| place.store.lengthen_wal());
+        self.make_rouser();
         loop {
             let looked = self.with_place(|place| {
                 let attend = desk.attend(&mut place.store, Instant::now());
@@ -350,6 +365,15 @@ impl Shared {
     /// `None`: the store is closed.
     fn with_place<T>(&self, work: impl FnOnce(&mut Place) -> T) -> Option<T> {
         lock(&self.place).as_mut().map(work)
+    }
+
+    /// Without one, commits come as they come.
+    fn make_rouser(&self) {
+        let Some(path) = &self.path else { return };
+        match Rouser::beside(path) {
+            Ok(rouser) => drop(self.rouser.set(rouser)),
+            Err(error) => tracing::debug!(%error, "the ledger's disk cannot be woken early"),
+        }
     }
 
     /// Waits for requests: until `idle` for tidying up, until `attend` for looking at the desk,

@@ -4,6 +4,8 @@
 //! impossible, because an act may wait for it. So nothing here fails; what does not fit is cut
 //! and leaves its length and hash behind.
 
+use std::borrow::Cow;
+
 use osmoda_core::digest::Digest;
 use serde_json::{Map, Number, Value, json};
 
@@ -21,17 +23,21 @@ pub(super) const STRING_LIMITS: [usize; 4] = [MAX_STRING, 4096, 1024, 256];
 /// Level of the members of a body: the entry is 1, the body is 2.
 const BODY_LEVEL: usize = 3;
 
-/// The body with its strings cut to `string_max` bytes.
-pub(super) fn body(
-    body: &Map<String, Value>,
+/// The body with its strings cut to `string_max` bytes; itself if nothing has to change, as with
+/// nearly all of them.
+pub(super) fn body<'b>(
+    body: &'b Map<String, Value>,
     scrubber: &Scrubber,
     string_max: usize,
-) -> Map<String, Value> {
-    Fit {
+) -> Cow<'b, Map<String, Value>> {
+    let fit = Fit {
         scrubber,
         string_max,
+    };
+    match fit.leaves_object(body, BODY_LEVEL) {
+        true => Cow::Borrowed(body),
+        false => Cow::Owned(fit.object(body, BODY_LEVEL)),
     }
-    .object(body, BODY_LEVEL)
 }
 
 /// The body as one cut text, for what does not fit in any other way.
@@ -60,6 +66,35 @@ struct Fit<'a> {
 }
 
 impl Fit<'_> {
+    /// Whether [`Self::object`] would give the same again.
+    fn leaves_object(&self, object: &Map<String, Value>, level: usize) -> bool {
+        object.iter().all(|(key, value)| {
+            let hidden = matches!(value, Value::String(text) if !text.is_empty());
+            self.leaves_key(key)
+                && !(hidden && names_a_secret(key))
+                && self.leaves_value(value, level)
+        })
+    }
+
+    fn leaves_value(&self, value: &Value, level: usize) -> bool {
+        match value {
+            Value::Null | Value::Bool(_) => true,
+            Value::Number(number) => is_exact(number),
+            Value::String(text) => text.len() <= self.string_max && self.leaves_text(text),
+            Value::Array(_) | Value::Object(_) if level >= MAX_DEPTH => false,
+            Value::Array(items) => items.iter().all(|item| self.leaves_value(item, level + 1)),
+            Value::Object(object) => self.leaves_object(object, level + 1),
+        }
+    }
+
+    fn leaves_key(&self, key: &str) -> bool {
+        key.is_ascii() && key.len() <= MAX_KEY && self.leaves_text(key)
+    }
+
+    fn leaves_text(&self, text: &str) -> bool {
+        matches!(self.scrubber.scrub(text), Cow::Borrowed(_))
+    }
+
     /// `level` is that of the object's members.
     fn object(&self, object: &Map<String, Value>, level: usize) -> Map<String, Value> {
         let mut out = Map::new();
@@ -92,12 +127,9 @@ impl Fit<'_> {
     }
 
     fn number(&self, number: &Number) -> Value {
-        let magnitude = number
-            .as_u64()
-            .or_else(|| number.as_i64().map(i64::unsigned_abs));
-        match magnitude {
-            Some(magnitude) if magnitude <= MAX_INTEGER => Value::Number(number.clone()),
-            _ => Value::String(number.to_string()),
+        match is_exact(number) {
+            true => Value::Number(number.clone()),
+            false => Value::String(number.to_string()),
         }
     }
 
@@ -126,6 +158,14 @@ impl Fit<'_> {
     }
 }
 
+/// Whether it is an integer that every reader takes for the same.
+fn is_exact(number: &Number) -> bool {
+    let magnitude = number
+        .as_u64()
+        .or_else(|| number.as_i64().map(i64::unsigned_abs));
+    magnitude.is_some_and(|magnitude| magnitude <= MAX_INTEGER)
+}
+
 /// Inserts without replacing: keys that became equal are told apart by `#2`, `#3`, ...
 fn insert_beside(map: &mut Map<String, Value>, key: String, value: Value) {
     let mut free = key.clone();
@@ -135,4 +175,48 @@ fn insert_beside(map: &mut Map<String, Value>, key: String, value: Value) {
         free = format!("{key}#{count}");
     }
     map.insert(free, value);
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Bodies with what has to be changed here and there, and bodies without.
+    fn any_body() -> impl Strategy<Value = Value> {
+        let odd = prop::sample::select(vec![
+            json!({"dbPassword": "x"}),
+            json!({"token": ""}),
+            json!({"secret": 5}),
+            json!({"sw0rdfish": [1, {"deep": "say sw0rdfish"}]}),
+            json!({"list": ["ghp_0123456789abcdefghij", true, null]}),
+            json!({"häßlich": -7}),
+            json!({"number": 1.5, "large": MAX_INTEGER + 1, "small": MAX_INTEGER}),
+            json!({"long": "long text"}),
+            (0..MAX_DEPTH).fold(json!({}), |inner, _| json!({"in": inner})),
+        ]);
+        let plain = crate::canonical::tests::entry_object();
+        (plain, prop::option::of(odd)).prop_map(|(mut body, odd)| {
+            if let (Some(body), Some(Value::Object(odd))) = (body.as_object_mut(), odd) {
+                body.extend(odd);
+            }
+            body
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn a_body_is_left_alone_exactly_if_it_would_come_out_the_same(
+            body in any_body(),
+            string_max in prop::sample::select(vec![8, MAX_STRING]),
+        ) {
+            let scrubber = Scrubber::new();
+            scrubber.learn("K", b"sw0rdfish");
+            let fit = Fit { scrubber: &scrubber, string_max };
+            let Value::Object(body) = body else { unreachable!("a strategy of objects") };
+            let same = fit.object(&body, BODY_LEVEL) == body;
+            prop_assert_eq!(fit.leaves_object(&body, BODY_LEVEL), same);
+        }
+    }
 }

@@ -64,8 +64,16 @@ const LEAST_AFTER_COLON: usize = 8;
 
 /// Whether a variable, option or member of this name holds a secret.
 pub(crate) fn names_a_secret(name: &str) -> bool {
-    let name = name.to_ascii_lowercase().replace(['-', '_'], "");
-    SECRET_NAMES.iter().any(|end| name.ends_with(end))
+    let letters = || {
+        let letters = name
+            .bytes()
+            .rev()
+            .filter(|byte| !matches!(byte, b'-' | b'_'));
+        letters.map(|byte| byte.to_ascii_lowercase())
+    };
+    // Every key of every entry is asked this: nothing is built for it.
+    let ends_with = |end: &str| end.bytes().rev().eq(letters().take(end.len()));
+    SECRET_NAMES.iter().any(|end| ends_with(end))
 }
 
 /// The text with everything that looks like a secret replaced; `None` if nothing does.

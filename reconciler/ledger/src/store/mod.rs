@@ -15,6 +15,7 @@ mod doubt;
 mod drop;
 mod open;
 mod reset;
+pub(crate) mod rouse;
 pub(crate) mod schema;
 mod signing;
 mod tail;

@@ -3,7 +3,7 @@
 //!
 //! Where to start: [`HostRuntime`].
 
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
 use osmoda_core::name::AgentName;
 use osmoda_runtime::{
@@ -93,6 +93,8 @@ impl HostRuntime for NativeRuntime {
         );
         options.notify_socket = Some(paths.notify());
         options.on_credential = Some(ground.credential_hook());
+        let ledger = ground.ledger.clone();
+        options.on_prepare = Some(Arc::new(move || ledger.rouse()));
         // Ends of processes are waited for where the loop is.
         let _there = ground.loop_thread.scheduler().enter();
         Self::open(options).map_err(native_refused)

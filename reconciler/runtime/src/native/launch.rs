@@ -66,6 +66,9 @@ pub(super) fn prepare(
     request: StartRequest,
     former: Option<&Tree>,
 ) -> Result<Ready, StartError> {
+    if let Some(hook) = &shared.options.on_prepare {
+        hook();
+    }
     let (agent, spec) = (&request.agent, &*request.spec);
     let user = user::resolve(spec)?;
     if let Some(former) = former {

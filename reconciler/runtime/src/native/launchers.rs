@@ -13,6 +13,8 @@ use std::{
     time::Duration,
 };
 
+use super::apart::Sleeper;
+
 /// Most threads, and so most starts that are in their blocking part at once.
 pub(super) const LAUNCHERS_MAX: usize = 8;
 
@@ -28,6 +30,8 @@ const MANY: usize = 64;
 
 /// Stack of a launcher, in bytes: plain functions, and the name service switch of the C library.
 const STACK_BYTES: usize = 512 * 1024;
+
+type Locked<'q> = MutexGuard<'q, Queue>;
 
 type Job = Box<dyn FnOnce() + Send>;
 
@@ -47,6 +51,8 @@ struct Queue {
     jobs: VecDeque<Job>,
     threads: usize,
     idle: usize,
+    /// Those who wait.
+    sleepers: Vec<Sleeper>,
     /// Jobs before memory is given back again, and those since it was.
     enough: usize,
     done: usize,
@@ -87,6 +93,10 @@ impl Launchers {
         queue.jobs.push_back(Box::new(job));
         let one_more = queue.jobs.len() > queue.idle && queue.threads < LAUNCHERS_MAX;
         if !one_more {
+            // In a calm it is known who will wake.
+            if let [sleeper] = &mut queue.sleepers[..] {
+                sleeper.keep_off();
+            }
             drop(queue);
             self.shared.wake.notify_one();
             return;
@@ -137,13 +147,27 @@ impl Launcher {
     /// `None`: this thread has served.
     fn next(&self) -> Option<Job> {
         let mut queue = self.0.lock();
+        if queue.jobs.is_empty() && !queue.closed {
+            queue.sleepers.extend(Sleeper::here());
+        }
+        let (mut queue, job) = self.wait(queue);
+        let is_here = |sleeper: &mut Sleeper| sleeper.is_here();
+        let sleeper = queue.sleepers.extract_if(.., is_here).next();
+        drop(queue);
+        if let Some(sleeper) = sleeper {
+            sleeper.come_back();
+        }
+        job
+    }
+
+    fn wait<'q>(&'q self, mut queue: Locked<'q>) -> (Locked<'q>, Option<Job>) {
         loop {
             if let Some(job) = queue.jobs.pop_front() {
                 queue.done += 1;
-                return Some(job);
+                return (queue, Some(job));
             }
             if queue.closed {
-                return None;
+                return (queue, None);
             }
             let limit = match (queue.is_untidy(), queue.threads) {
                 (true, _) => Some(QUIET),
@@ -169,7 +193,7 @@ impl Launcher {
                 continue;
             }
             if limit == Some(KEPT_FOR) && queue.threads > 1 {
-                return None;
+                return (queue, None);
             }
             if queue.is_untidy() && queue.idle + 1 == queue.threads {
                 (queue.enough, queue.done) = (MANY, 0);

@@ -17,6 +17,7 @@
 //! process is reaped, and waited for before the next start; nothing is polled.
 
 mod adopt;
+mod apart;
 pub(crate) mod cgroup;
 pub(crate) mod credentials;
 mod delegation;

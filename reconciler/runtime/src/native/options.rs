@@ -26,7 +26,13 @@ pub struct NativeOptions {
     pub open_files: Option<(u64, u64)>,
     /// Learns each credential before a process has it. It must not block.
     pub on_credential: Option<CredentialHook>,
+    /// Hears of each start that is about to be prepared, on the thread that prepares it: what else
+    /// a start waits for can begin there. It must not block.
+    pub on_prepare: Option<PrepareHook>,
 }
+
+/// See [`NativeOptions::on_prepare`].
+pub type PrepareHook = Arc<dyn Fn() + Send + Sync>;
 
 impl NativeOptions {
     /// Options with these places, cgroups if there are any, and nothing else.
@@ -45,6 +51,7 @@ impl NativeOptions {
             cgroups: Cgroups::default(),
             open_files: None,
             on_credential: None,
+            on_prepare: None,
         }
     }
 }

@@ -157,7 +157,7 @@ fn figures(timeline: &Timeline, incidents: &[Incident]) -> Markup {
 fn lane_legend() -> Markup {
     html! {
         ul class="legend" {
-            li { b { "Bars" } " are incidents: solid edge, recovered; dashed edge, open; amber, budget spent." }
+            li { b { "Bars" } " are incidents: solid edge, recovered (amber: after the restart budget was spent); dashed edge, open." }
             li { b { "Dots" } " are entries: large red, a failure; large green, health verified; blue, an act." }
             li { b { "Lines" } " lead from a cause on one node to its effect on another." }
         }
