@@ -3,7 +3,7 @@
 //! A pidfd becomes readable when the process has ended, reaped or not, whoever's child it is; a
 //! grandchild that holds the output open cannot hide that. Order at the end: first the rest of
 //! the tree is killed, while the unreaped main process still keeps its pid and session number
-//! from being given to others; then it is reaped.
+//! from being given to others; then its status is read, and at leisure it is reaped.
 
 use std::{
     future::Future,
@@ -133,7 +133,7 @@ impl Process {
         });
     }
 
-    /// Reaps it, once it has ended and is no longer anybody's main process.
+    /// Reaps it, once it has ended and its exit is known or nobody asks for it.
     pub fn reap(&self) {
         reap(self.pidfd.get_ref());
     }
@@ -174,8 +174,7 @@ impl Process {
             // The next start looks again, and does not go on while something is left.
             tracing::warn!(pid = self.pid, %error, "cannot kill the rest of a process tree");
         }
-        // No await between reaping and returning: a status that was fetched is never dropped.
-        let status = match reap(self.pidfd.get_ref()) {
+        let status = match status(self.pidfd.get_ref(), WaitIdOptions::NOWAIT) {
             Some(status) => status,
             None => self.foreign_status().await,
         };
@@ -213,6 +212,16 @@ impl Process {
     }
 }
 
+impl Drop for Process {
+    /// One whose exit is known is reaped at the latest now. Any other may still be asked how it
+    /// ended, by whoever takes it over.
+    fn drop(&mut self) {
+        if self.exit.initialized() {
+            self.reap();
+        }
+    }
+}
+
 fn oom_kills(tree: &Tree) -> Option<u64> {
     match tree {
         Tree::Cgroup(cgroup) => cgroup.oom_kills(),
@@ -222,7 +231,11 @@ fn oom_kills(tree: &Tree) -> Option<u64> {
 
 /// Reaps an ended child. `None`: it is not our child.
 pub(crate) fn reap(pidfd: &OwnedFd) -> Option<ExitStatus> {
-    let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
+    status(pidfd, WaitIdOptions::empty())
+}
+
+fn status(pidfd: &OwnedFd, how: WaitIdOptions) -> Option<ExitStatus> {
+    let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | how;
     let status = waitid(WaitId::PidFd(pidfd.as_fd()), options).ok()??;
     Some(from_wait(&status))
 }

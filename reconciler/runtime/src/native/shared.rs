@@ -10,6 +10,7 @@ use std::{
         Arc, Mutex, OnceLock, PoisonError, Weak,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use osmoda_core::{
@@ -40,6 +41,9 @@ use crate::{RuntimeEvent, StartError, StopError, Stopped, blocking::spawn_blocki
 
 /// Most log files whose size one [`Runtime::observe`] looks at; the next one goes on from there.
 const LOG_CHECKS_PER_OBSERVE: usize = 1000;
+
+/// How long after it became known an end has been dealt with.
+const REAPED_AFTER: Duration = Duration::from_millis(2);
 
 /// What the runtime and the starts under way have in common.
 pub(super) struct Shared {
@@ -95,7 +99,7 @@ impl Shared {
         self.table.set_watcher(agent, watcher.abort_handle());
     }
 
-    /// Waits for the end of a main process and makes it known.
+    /// Waits for the end of a main process, makes it known and reaps it.
     pub async fn conclude(
         &self,
         agent: &AgentName,
@@ -104,6 +108,7 @@ impl Shared {
     ) -> Exit {
         let exit = process.exit(&*self.options.clock).await;
         self.table.record_exit(agent, invocation, process, &exit);
+        process.reap();
         exit
     }
 
@@ -255,6 +260,9 @@ async fn watch(
             .record_exit(&agent, invocation, &process, &exit);
         shared.announce(agent);
     }
+    // To free what is left of a process takes time that a restart would wait for.
+    tokio::time::sleep(REAPED_AFTER).await;
+    drop(process);
 }
 
 /// The signal reaches each process once; a stopped one is continued so that it can act on it.
