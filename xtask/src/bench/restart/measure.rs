@@ -164,7 +164,7 @@ fn measure(entrants: &mut [Entrant], ground: &Ground, settings: &Settings, part:
             // second turn at the end.
             each(entrants, part, |entrant| match entrant.contender.role() {
                 Role::Floor | Role::Osmoda => flood(entrant, ground, agents),
-                Role::Peer => Ok(()),
+                Role::Peer | Role::Bare => Ok(()),
             });
         }
     }
@@ -207,8 +207,7 @@ fn is_slow(samples: &[u64]) -> bool {
     samples.len() >= SLOW_SAMPLES && samples.iter().all(|sample| *sample > SLOW_NS)
 }
 
-/// Keeps all contenders running with `count` agents each and kills those of one after the
-/// other, in batches of `rounds`, until all medians are steady.
+/// Has contenders take turns, those that wait to be told first, then those that look around.
 fn turns(
     entrants: &mut [Entrant],
     ground: &Ground,
@@ -217,11 +216,26 @@ fn turns(
     rounds: usize,
     sink: fn(&mut Measures, u64),
 ) {
+    for looks_around in [false, true] {
+        let field = entrants.iter_mut().filter(|entrant| {
+            entrant.takes_part(part) && entrant.contender.looks_around() == looks_around
+        });
+        turns_of(field, ground, part, count, rounds, sink);
+    }
+}
+
+/// Keeps all of them running with `count` agents each and kills those of one after the other, in
+/// batches of `rounds`, until all medians are steady.
+fn turns_of<'e>(
+    entrants: impl Iterator<Item = &'e mut Entrant>,
+    ground: &Ground,
+    part: Part,
+    count: usize,
+    rounds: usize,
+    sink: fn(&mut Measures, u64),
+) {
     let mut field = Vec::new();
-    for entrant in entrants
-        .iter_mut()
-        .filter(|entrant| entrant.takes_part(part))
-    {
+    for entrant in entrants {
         let contender = entrant.contender.as_ref();
         match ground.start(contender, count) {
             Ok(fleet) => field.push(Turn {

@@ -100,7 +100,7 @@ impl Report {
         Some(median(samples(&row.measures))? / median(samples(&floor.measures))?)
     }
 
-    /// The median of a row's samples against those of the fastest peer.
+    /// The median of a row's samples against those of the fastest peer, as its manual has it.
     fn to_best_peer(&self, row: &Row, samples: Samples) -> Option<f64> {
         let peers = self.rows.iter().filter(|other| other.role == Role::Peer);
         let medians = peers.filter_map(|other| median(samples(&other.measures)));
@@ -239,7 +239,7 @@ impl Report {
         let measures = &row.measures;
         let name = match row.role {
             Role::Osmoda => "**osmoda**",
-            Role::Floor | Role::Peer => &row.name,
+            Role::Floor | Role::Peer | Role::Bare => &row.name,
         };
         if row.absent.is_some() {
             return format!("| {name} | not measured{} |", " | see below".repeat(12));
@@ -284,6 +284,7 @@ impl Report {
                     Role::Osmoda => "#0a7d4f",
                     Role::Floor => "#9a9a9a",
                     Role::Peer => "#5b7fa6",
+                    Role::Bare => "#a9bfd6",
                 },
             })
         };
@@ -396,6 +397,18 @@ mod tests {
             text.contains("| **osmoda** | 1.00 | 1.00 | 1.00 | 0.50 |"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn who_leaves_out_its_manuals_script_has_a_row_and_is_not_the_best_peer() {
+        let mut report = example();
+        report.rows.push(row("bare", Role::Bare, &[1, 1, 1]));
+        let text = report.markdown();
+        assert!(
+            text.contains("| **osmoda** | 3.00 | 9.00 | 3.00 | 1.50 |"),
+            "{text}"
+        );
+        assert!(text.contains("| bare | 1.00 | 1.00 | 1.00 | 0.50 |"), "{text}");
     }
 
     #[test]

@@ -23,6 +23,10 @@ impl Contender for Circus {
         Ok(VERSION.to_owned())
     }
 
+    fn looks_around(&self) -> bool {
+        true
+    }
+
     fn settings(&self) -> String {
         "check_delay 0.1, respawn, warmup_delay 0".to_owned()
     }

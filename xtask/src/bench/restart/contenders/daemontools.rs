@@ -4,7 +4,7 @@ use std::process::Command;
 
 use rustix::process::Signal;
 
-use super::{Contender, Job, Script, clean_command, debian_package, service_directory};
+use super::{Contender, Job, Role, Script, clean_command, debian_package, service_directory};
 use crate::{process, project};
 
 pub struct Daemontools {
@@ -27,6 +27,10 @@ impl Contender for Daemontools {
     /// /service, on the root file system.
     fn lives_on_disk(&self) -> bool {
         true
+    }
+
+    fn role(&self) -> Role {
+        self.script.role()
     }
 
     fn prepare(&self, job: &Job) -> anyhow::Result<Command> {

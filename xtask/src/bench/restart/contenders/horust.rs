@@ -23,6 +23,10 @@ impl Contender for Horust {
         Ok(VERSION.to_owned())
     }
 
+    fn looks_around(&self) -> bool {
+        true
+    }
+
     fn settings(&self) -> String {
         "strategy always, backoff 0 s".to_owned()
     }

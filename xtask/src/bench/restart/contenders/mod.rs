@@ -48,6 +48,13 @@ pub trait Contender {
         Role::Peer
     }
 
+    /// Whether it looks around many times a second, or once, instead of waiting to be told. While
+    /// it does it takes the processors, and what is in their caches, from who is measured: such
+    /// contenders take turns among themselves.
+    fn looks_around(&self) -> bool {
+        false
+    }
+
     /// Whether its manual has its directories on a disk, and not where a boot clears them.
     fn lives_on_disk(&self) -> bool {
         false
@@ -86,8 +93,10 @@ pub trait Contender {
 pub enum Role {
     /// The bare minimum: what ratios are taken to.
     Floor,
-    /// Somebody else's supervisor.
+    /// Somebody else's supervisor, set up as its manual has it.
     Peer,
+    /// The same without the shell script of its manual: the least that it can take.
+    Bare,
     /// Our own.
     Osmoda,
 }

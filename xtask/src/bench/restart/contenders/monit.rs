@@ -18,6 +18,10 @@ impl Contender for Monit {
         debian_package("monit", "monit")
     }
 
+    fn looks_around(&self) -> bool {
+        true
+    }
+
     fn settings(&self) -> String {
         "set daemon 1: a look each second, which is the shortest interval".to_owned()
     }

@@ -27,6 +27,10 @@ impl Contender for Pitchfork {
         Ok(VERSION.to_owned())
     }
 
+    fn looks_around(&self) -> bool {
+        true
+    }
+
     fn settings(&self) -> String {
         format!("retry true; general.interval {INTERVAL} instead of 10 s")
     }

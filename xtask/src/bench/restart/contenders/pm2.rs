@@ -26,6 +26,10 @@ impl Contender for Pm2 {
         Ok(format!("{VERSION}, node {node}"))
     }
 
+    fn looks_around(&self) -> bool {
+        true
+    }
+
     fn settings(&self) -> String {
         "pm2-runtime, fork mode without interpreter; min_uptime 0, max_restarts without end, \
          output thrown away, no look for new versions"

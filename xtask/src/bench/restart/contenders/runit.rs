@@ -4,7 +4,7 @@ use std::process::Command;
 
 use rustix::process::Signal;
 
-use super::{Contender, Job, Script, clean_command, debian_package, service_directory};
+use super::{Contender, Job, Role, Script, clean_command, debian_package, service_directory};
 use crate::process;
 
 pub struct Runit {
@@ -22,6 +22,10 @@ impl Contender for Runit {
 
     fn settings(&self) -> String {
         self.script.settings().to_owned()
+    }
+
+    fn role(&self) -> Role {
+        self.script.role()
     }
 
     fn prepare(&self, job: &Job) -> anyhow::Result<Command> {

@@ -4,7 +4,7 @@
 
 use std::process::Command;
 
-use super::{Contender, Job, Script, clean_command, debian_package, service_directory};
+use super::{Contender, Job, Role, Script, clean_command, debian_package, service_directory};
 use crate::project;
 
 /// The descriptor on which agents signal readiness.
@@ -28,6 +28,10 @@ impl Contender for S6 {
 
     fn settings(&self) -> String {
         format!("{}; readiness signalled", self.script.settings())
+    }
+
+    fn role(&self) -> Role {
+        self.script.role()
     }
 
     fn prepare(&self, job: &Job) -> anyhow::Result<Command> {

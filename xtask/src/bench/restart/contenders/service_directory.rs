@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::Context;
 
-use super::Job;
+use super::{Job, Role};
 use crate::project;
 
 /// What `run` is.
@@ -27,6 +27,14 @@ impl Script {
         match self {
             Self::None => "",
             Self::Shell => ", sh script",
+        }
+    }
+
+    /// What it is compared as.
+    pub fn role(self) -> Role {
+        match self {
+            Self::None => Role::Bare,
+            Self::Shell => Role::Peer,
         }
     }
 

@@ -16,6 +16,10 @@ impl Contender for Supervisor {
         debian_package("supervisor", "supervisord")
     }
 
+    fn looks_around(&self) -> bool {
+        true
+    }
+
     fn settings(&self) -> String {
         "startsecs 0, startretries without end, output thrown away".to_owned()
     }
