@@ -150,7 +150,7 @@ fn verify_nar(path: &Path, info: &PathInfo) -> Result<(), BundleError> {
         return Err(BundleError::NotABundle(path.to_path_buf()));
     }
     let mut left = NAR_MAX;
-    let hashed = nar::hash(path, |count| match left.checked_sub(count) {
+    let hashed = nar::hash(path, nar::SMALL_PIECE, |count| match left.checked_sub(count) {
         Some(less) => {
             left = less;
             ControlFlow::Continue(())

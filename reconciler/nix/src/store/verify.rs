@@ -216,7 +216,7 @@ impl Work<'_> {
             return Ok(Some(Fault::Missing));
         }
         let mut unreported = 0;
-        let hashed = nar::hash(place, |count| {
+        let hashed = nar::hash(place, nar::PIECE, |count| {
             self.bytes.fetch_add(count, Ordering::Relaxed);
             unreported += count;
             if unreported >= REPORT_EVERY {

@@ -2,12 +2,14 @@
 //!
 //! Source: Documentation/admin-guide/cgroup-v2.rst of the kernel. Killing works in any cgroup v2,
 //! limits only where the controllers are enabled ([`super::delegation`] sees to that).
-//! Files are opened when needed: a thousand agents keep no descriptors for it.
+//! Files are opened when needed, but for the one that each restart waits for ([`Events`]).
 
 use std::{
-    fs,
-    io::{self, Read as _},
-    os::fd::{AsFd as _, OwnedFd},
+    fs, io,
+    os::{
+        fd::{AsFd as _, OwnedFd},
+        unix::fs::FileExt as _,
+    },
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
@@ -126,20 +128,15 @@ impl AgentCgroup {
 
     /// Whether a process lives in it or below.
     pub fn is_populated(&self) -> io::Result<bool> {
-        match self.events() {
-            Ok(text) => Ok(field(&text, "populated") != Some(0)),
+        match self.events().and_then(|events| events.are_of_the_living()) {
             Err(error) if is_gone(&error) => Ok(false),
-            Err(error) => Err(error),
+            other => other,
         }
     }
 
-    /// Its cgroup.events, in one read: every restart waits for it, and the kernel makes the whole
-    /// of such a file at once.
-    fn events(&self) -> io::Result<String> {
-        let mut text = vec![0; EVENTS_BYTES];
-        let length = fs::File::open(self.path.join("cgroup.events"))?.read(&mut text)?;
-        text.truncate(length);
-        String::from_utf8(text).map_err(io::Error::other)
+    /// Its cgroup.events.
+    pub fn events(&self) -> io::Result<Events> {
+        fs::File::open(self.path.join("cgroup.events")).map(Events)
     }
 
     /// Processes in it and in what it has created below.
@@ -179,12 +176,22 @@ impl AgentCgroup {
         }
     }
 
+    /// Kills what lives in it, as its events tell, without waiting for the end.
+    pub fn kill_living(&self, events: &Events) -> io::Result<()> {
+        match events.are_of_the_living() {
+            Ok(true) => self.kill(),
+            Ok(false) => Ok(()),
+            Err(error) if is_gone(&error) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Kills what lives in it and waits, blocking, until nothing does. False: time was up.
     pub fn kill_and_wait(&self, limit: Duration) -> io::Result<bool> {
         if !self.is_populated()? {
             return Ok(true);
         }
-        let events = match fs::File::open(self.path.join("cgroup.events")) {
+        let events = match self.events() {
             Err(error) if is_gone(&error) => return Ok(true),
             other => other?,
         };
@@ -199,7 +206,7 @@ impl AgentCgroup {
                 return Ok(false);
             }
             let pause = Timespec::try_from(left.min(LOOK_AGAIN)).map_err(io::Error::other)?;
-            let mut change = [PollFd::from_borrowed_fd(events.as_fd(), PollFlags::PRI)];
+            let mut change = [PollFd::from_borrowed_fd(events.0.as_fd(), PollFlags::PRI)];
             poll(&mut change, Some(&pause))?;
         }
     }
@@ -234,6 +241,21 @@ impl AgentCgroup {
         let file = rustix::fs::open(self.path.join(file), flags, Mode::empty())?;
         rustix::io::write(&file, text.as_bytes())?;
         Ok(())
+    }
+}
+
+/// The file cgroup.events of a cgroup, open.
+#[derive(Debug)]
+pub(crate) struct Events(fs::File);
+
+impl Events {
+    /// Whether a process lives in the cgroup or below. In one read: every restart waits for it,
+    /// and the kernel makes the whole of such a file at once.
+    fn are_of_the_living(&self) -> io::Result<bool> {
+        let mut text = [0; EVENTS_BYTES];
+        let length = self.0.read_at(&mut text, 0)?;
+        let text = str::from_utf8(&text[..length]).map_err(io::Error::other)?;
+        Ok(field(text, "populated") != Some(0))
     }
 }
 

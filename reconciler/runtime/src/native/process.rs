@@ -32,7 +32,7 @@ use tokio::{
 };
 
 use super::{
-    cgroup::named,
+    cgroup::{Events, named},
     sys::{
         exit_info::{ExitInfo, exit_info},
         watch::watch,
@@ -52,6 +52,8 @@ pub(crate) struct Process {
     pidfd: AsyncFd<OwnedFd>,
     /// `None`: nobody counts them here.
     oom_kills_before: Option<u64>,
+    /// Tell whether something lives in its cgroup.
+    events: Option<Events>,
     /// CPU time of its tree, where no cgroup keeps it.
     pub cpu: Meter,
     exit: OnceCell<Exit>,
@@ -75,8 +77,14 @@ impl Process {
     /// The pidfd cannot be watched.
     pub fn new(pid: u32, pidfd: OwnedFd, tree: Tree) -> io::Result<Self> {
         let oom_kills_before = oom_kills(&tree);
+        let events = match &tree {
+            // Without it, it is opened when it is needed.
+            Tree::Cgroup(cgroup) => cgroup.events().ok(),
+            Tree::Session(_) => None,
+        };
         Ok(Self {
             pid,
+            events,
             tree,
             pidfd: watch(pidfd)?,
             oom_kills_before,
@@ -162,9 +170,10 @@ impl Process {
 
     async fn conclude(&self, clock: &dyn Clock) -> Exit {
         let at = clock.mono();
-        let killed = match &self.tree {
-            Tree::Cgroup(_) => self.tree.kill(),
-            Tree::Session(_) => {
+        let killed = match (&self.tree, &self.events) {
+            (Tree::Cgroup(cgroup), Some(events)) => cgroup.kill_living(events),
+            (Tree::Cgroup(_), None) => self.tree.kill(),
+            (Tree::Session(_), _) => {
                 let tree = self.tree.clone();
                 let kill = spawn_blocking(move || tree.kill()).await;
                 kill.unwrap_or_else(|error| Err(io::Error::other(error)))

@@ -174,6 +174,8 @@ impl Start {
                 let table = &self.shared.table;
                 table.set_starting(&held.agent, held.invocation);
                 held.memory.let_go();
+                // Where the scheduler has put the child behind its waker, it goes first.
+                rustix::thread::sched_yield();
             }
             State::Told(_) | State::Over => {}
         }

@@ -408,7 +408,10 @@ mod tests {
             text.contains("| **osmoda** | 3.00 | 9.00 | 3.00 | 1.50 |"),
             "{text}"
         );
-        assert!(text.contains("| bare | 1.00 | 1.00 | 1.00 | 0.50 |"), "{text}");
+        assert!(
+            text.contains("| bare | 1.00 | 1.00 | 1.00 | 0.50 |"),
+            "{text}"
+        );
     }
 
     #[test]
