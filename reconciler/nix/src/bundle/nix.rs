@@ -150,12 +150,14 @@ fn verify_nar(path: &Path, info: &PathInfo) -> Result<(), BundleError> {
         return Err(BundleError::NotABundle(path.to_path_buf()));
     }
     let mut left = NAR_MAX;
-    let hashed = nar::hash(path, nar::SMALL_PIECE, |count| match left.checked_sub(count) {
-        Some(less) => {
-            left = less;
-            ControlFlow::Continue(())
+    let hashed = nar::hash(path, nar::SMALL_PIECE, |count| {
+        match left.checked_sub(count) {
+            Some(less) => {
+                left = less;
+                ControlFlow::Continue(())
+            }
+            None => ControlFlow::Break(()),
         }
-        None => ControlFlow::Break(()),
     });
     let why = match hashed {
         Ok(nar) if nar.digest == info.nar_hash => return Ok(()),
