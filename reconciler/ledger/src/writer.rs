@@ -17,6 +17,7 @@
 //! ([`crate::sign`]); what operators ask of the ledger itself is in [`crate::operate`].
 
 use std::{
+    borrow::{Borrow, Cow},
     collections::VecDeque,
     path::{Path, PathBuf},
     sync::{
@@ -32,9 +33,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
 use crate::{
     backup,
-    entry::{Appended, Commit},
+    entry::{Appended, Commit, Prepared},
     error::{CommitError, OpenError, ReadError},
     reader::Reader,
+    scrub::Scrubber,
     sign::{Cadence, Signed, desk::Desk},
     store::{Head, OpenOptions, Opened, Position, Store, rouse::Rouser},
 };
@@ -58,6 +60,7 @@ pub struct Ledger {
 struct Shared {
     origin: String,
     path: Option<PathBuf>,
+    scrubber: Arc<Scrubber>,
     queue: Mutex<Queue>,
     wake: Condvar,
     room: Arc<Semaphore>,
@@ -85,9 +88,16 @@ struct Queue {
 }
 
 struct Request {
-    commit: Commit,
-    answer: oneshot::Sender<Answer>,
+    commit: Box<Prepared<'static>>,
+    answer: oneshot::Sender<Answered>,
     _room: OwnedSemaphorePermit,
+}
+
+/// What comes back of a request. The commit is freed by whoever has made it: the writer's time is
+/// everybody's.
+struct Answered {
+    answer: Answer,
+    _commit: Box<Prepared<'static>>,
 }
 
 /// The store and what whoever writes leaves for the writer.
@@ -138,6 +148,7 @@ impl Ledger {
         let shared = Arc::new(Shared {
             origin: store.origin().to_owned(),
             path: store.path().map(Path::to_owned),
+            scrubber: Arc::clone(store.scrubber()),
             queue: Mutex::default(),
             wake: Condvar::new(),
             room: Arc::new(Semaphore::new(QUEUE_MAX)),
@@ -173,6 +184,7 @@ impl Ledger {
     /// # Errors
     /// [`CommitError`]; nothing of the commit was recorded.
     pub async fn append(&self, commit: Commit) -> Answer {
+        let commit = Box::new(Prepared::new(Cow::Owned(commit), &self.shared.scrubber)?);
         let room = Arc::clone(&self.shared.room).acquire_owned().await;
         let room = room.map_err(|_| CommitError::Closed)?;
         let (answer, answered) = oneshot::channel();
@@ -181,7 +193,8 @@ impl Ledger {
             answer,
             _room: room,
         })?;
-        answered.await.map_err(|_| CommitError::Closed)?
+        let answered = answered.await.map_err(|_| CommitError::Closed)?;
+        answered.answer
     }
 
     /// Records a commit on the calling thread, which blocks until it is durable; what other
@@ -191,6 +204,7 @@ impl Ledger {
     /// [`CommitError`]; nothing of the commit was recorded.
     pub fn append_blocking(&self, commit: &Commit) -> Answer {
         let shared = &*self.shared;
+        let prepared = Prepared::new(Cow::Borrowed(commit), &shared.scrubber)?;
         if lock(&shared.queue).closed {
             return Err(CommitError::Closed);
         }
@@ -198,7 +212,7 @@ impl Ledger {
         let place = place.as_mut().ok_or(CommitError::Closed)?;
         place.written = Instant::now();
         let was_asleep = place.lets_the_writer_sleep();
-        let answer = commit_group(&mut place.store, std::slice::from_ref(commit)).pop();
+        let answer = commit_group(&mut place.store, &[prepared]).pop();
         shared.publish(&place.store);
         if was_asleep || place.wants_the_writer() {
             lock(&shared.queue).stirred = true;
@@ -434,17 +448,17 @@ impl Shared {
         let answers = commit_group(&mut place.store, &commits);
         place.written = Instant::now();
         self.publish(&place.store);
-        for ((waiting, _room), answer) in waiting.into_iter().zip(answers) {
+        for (((waiting, _room), _commit), answer) in waiting.into_iter().zip(commits).zip(answers) {
             // Who no longer waits does not want to know.
-            let _ = waiting.send(answer);
+            let _ = waiting.send(Answered { answer, _commit });
         }
     }
 }
 
 /// Writes all in one transaction; if one of them is invalid, each on its own, so that the
 /// others do not suffer for it.
-fn commit_group(store: &mut Store, commits: &[Commit]) -> Vec<Answer> {
-    match store.commit(commits) {
+fn commit_group<'c>(store: &mut Store, commits: &[impl Borrow<Prepared<'c>>]) -> Vec<Answer> {
+    match store.commit_prepared(commits) {
         Ok(appended) => appended.into_iter().map(Ok).collect(),
         Err(CommitError::Invalid(_)) if commits.len() > 1 => {
             let one = |commit| commit_group(store, std::slice::from_ref(commit));

@@ -18,8 +18,9 @@ use crate::{
 const MAX_KEY: usize = 1024;
 /// How much of a whole body is kept as text when nothing else makes it fit, in bytes.
 const BODY_TEXT: usize = 4096;
-/// Limits for the length of strings, tried in this order until the entry fits.
-pub(super) const STRING_LIMITS: [usize; 4] = [MAX_STRING, 4096, 1024, 256];
+/// Limits for the length of strings, tried in this order until an entry fits that was too long
+/// with [`MAX_STRING`].
+pub(super) const SHORTER_LIMITS: [usize; 3] = [4096, 1024, 256];
 /// Level of the members of a body: the entry is 1, the body is 2.
 const BODY_LEVEL: usize = 3;
 

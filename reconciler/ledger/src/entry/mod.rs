@@ -1,11 +1,12 @@
 //! What callers ask to be recorded, and how it becomes the bytes of an entry.
 //!
-//! A [`Draft`] holds what only the caller knows; the store adds seq, id, times, boot and node
-//! and turns both into canonical bytes in one pass (`write`). [`Envelope`] is the way back:
-//! the fields that verification and queries need, borrowed from checked bytes.
+//! A [`Draft`] holds what only the caller knows, and whoever brings it writes what follows from
+//! that ([`prepared`]); the store adds seq, id, times, boot and node (`write`). [`Envelope`] is the
+//! way back: the fields that verification and queries need, borrowed from checked bytes.
 
 mod envelope;
 mod fit;
+mod prepared;
 mod stamp;
 #[cfg(test)]
 mod tests;
@@ -21,6 +22,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 pub use envelope::{Envelope, EnvelopeError};
+pub(crate) use prepared::{Prepared, beginning};
 pub(crate) use stamp::{clamp, parse as parse_time};
 pub(crate) use write::{Context, write};
 

@@ -46,7 +46,10 @@ fn bytes_of(draft: &Draft, scrubber: &Scrubber) -> Vec<u8> {
         node: "n",
         scrubber,
     };
-    write(draft, &context).unwrap()
+    let mut out = b"before".to_vec();
+    let beginning = beginning(draft, scrubber).unwrap();
+    write(&mut out, &beginning, draft, &context).unwrap();
+    out.strip_prefix(b"before").unwrap().to_vec()
 }
 
 /// The body of the entry made from `body`, after a check that the whole is canonical.

@@ -3,6 +3,8 @@
 //! Keys are written in ASCII order, as RFC 8785 wants: actor, agent, body, boot, causes, id,
 //! incident, kind, mono, node, seq, ts, v.
 
+use std::{fmt, io::Write as _};
+
 use osmoda_core::{
     event::Actor,
     time::{Mono, Wall},
@@ -11,7 +13,7 @@ use serde_json::{Map, Value};
 
 use super::{Draft, DraftFault, ENTRY_VERSION, EntryRef, MAX_COMMAND, fit};
 use crate::{
-    canonical::{MAX_ENTRY, write_entry_object, write_string},
+    canonical::{MAX_ENTRY, MAX_STRING, write_entry_object, write_string},
     scrub::Scrubber,
 };
 
@@ -28,46 +30,61 @@ pub(crate) struct Context<'a> {
     pub scrubber: &'a Scrubber,
 }
 
-/// The canonical bytes of the entry, at most [`MAX_ENTRY`] of them.
-pub(crate) fn write(draft: &Draft, context: &Context<'_>) -> Result<Vec<u8>, DraftFault> {
-    let head = head(draft, context);
-    let tail = tail(draft, context)?;
-    for string_max in fit::STRING_LIMITS {
-        let body = fit::body(&draft.body, context.scrubber, string_max);
-        if let Some(entry) = assemble(&head, &body, &tail)? {
-            return Ok(entry);
-        }
-    }
-    let body = fit::body_as_text(&draft.body, context.scrubber);
-    let fault = || DraftFault::Canonical("its envelope leaves no room for a body".into());
-    assemble(&head, &body, &tail)?.ok_or_else(fault)
+/// Appends the first part of an entry, from the opening brace to the end of its body: what can be
+/// written without knowing where the entry will stand.
+pub(super) fn begin(
+    out: &mut Vec<u8>,
+    draft: &Draft,
+    scrubber: &Scrubber,
+) -> Result<(), DraftFault> {
+    head(out, draft, scrubber);
+    write_body(out, &fit::body(&draft.body, scrubber, MAX_STRING))
 }
 
-/// `None` if the whole is too long.
-fn assemble(
-    head: &[u8],
-    body: &Map<String, Value>,
-    tail: &[u8],
-) -> Result<Option<Vec<u8>>, DraftFault> {
-    let mut entry = Vec::with_capacity(1024);
-    entry.extend_from_slice(head);
-    write_entry_object(&mut entry, body, 2)
-        .map_err(|error| DraftFault::Canonical(error.to_string()))?;
-    entry.extend_from_slice(tail);
-    Ok((entry.len() <= MAX_ENTRY).then_some(entry))
+/// Appends the canonical bytes of the entry, at most [`MAX_ENTRY`] of them, that begins as
+/// [`begin`] has written it.
+pub(crate) fn write(
+    out: &mut Vec<u8>,
+    beginning: &[u8],
+    draft: &Draft,
+    context: &Context<'_>,
+) -> Result<(), DraftFault> {
+    let start = out.len();
+    out.extend_from_slice(beginning);
+    tail(out, draft, context)?;
+    let mut shorter = fit::SHORTER_LIMITS.iter();
+    while out.len() - start > MAX_ENTRY {
+        out.truncate(start);
+        head(out, draft, context.scrubber);
+        let Some(limit) = shorter.next() else {
+            write_body(out, &fit::body_as_text(&draft.body, context.scrubber))?;
+            tail(out, draft, context)?;
+            break;
+        };
+        write_body(out, &fit::body(&draft.body, context.scrubber, *limit))?;
+        tail(out, draft, context)?;
+    }
+    if out.len() - start > MAX_ENTRY {
+        let fault = "its envelope leaves no room for a body";
+        return Err(DraftFault::Canonical(fault.into()));
+    }
+    Ok(())
+}
+
+/// The body is at the second level of the entry.
+fn write_body(out: &mut Vec<u8>, body: &Map<String, Value>) -> Result<(), DraftFault> {
+    write_entry_object(out, body, 2).map_err(|error| DraftFault::Canonical(error.to_string()))
 }
 
 /// From the opening brace to the key `body`.
-fn head(draft: &Draft, context: &Context<'_>) -> Vec<u8> {
-    let mut out = Vec::with_capacity(128);
+fn head(out: &mut Vec<u8>, draft: &Draft, scrubber: &Scrubber) {
     out.extend_from_slice(b"{\"actor\":");
-    write_actor(&mut out, &draft.actor, context.scrubber);
+    write_actor(out, &draft.actor, scrubber);
     if let Some(agent) = &draft.agent {
         out.extend_from_slice(b",\"agent\":");
-        write_string(&mut out, agent.as_str());
+        write_string(out, agent.as_str());
     }
     out.extend_from_slice(b",\"body\":");
-    out
 }
 
 fn write_actor(out: &mut Vec<u8>, actor: &Actor, scrubber: &Scrubber) {
@@ -83,35 +100,37 @@ fn write_actor(out: &mut Vec<u8>, actor: &Actor, scrubber: &Scrubber) {
             let command = scrubber.scrub(command);
             out.extend_from_slice(b"{\"command\":");
             write_string(out, &command[..command.floor_char_boundary(MAX_COMMAND)]);
-            let rest = format!(r#","gid":{gid},"pid":{pid},"type":"Operator","uid":{uid}}}"#);
-            out.extend_from_slice(rest.as_bytes());
+            put(
+                out,
+                format_args!(r#","gid":{gid},"pid":{pid},"type":"Operator","uid":{uid}}}"#),
+            );
         }
     }
 }
 
 /// From the key `boot` to the closing brace.
-fn tail(draft: &Draft, context: &Context<'_>) -> Result<Vec<u8>, DraftFault> {
-    let kind = serde_json::to_string(&draft.kind);
-    let kind = kind.map_err(|error| DraftFault::Canonical(error.to_string()))?;
-    let mut out = Vec::with_capacity(512);
+fn tail(out: &mut Vec<u8>, draft: &Draft, context: &Context<'_>) -> Result<(), DraftFault> {
     out.extend_from_slice(b",\"boot\":");
-    write_string(&mut out, context.boot);
+    write_string(out, context.boot);
     out.extend_from_slice(b",\"causes\":");
-    write_causes(&mut out, context.causes);
+    write_causes(out, context.causes);
     out.extend_from_slice(b",\"id\":");
-    write_string(&mut out, context.id);
+    write_string(out, context.id);
     if let Some(incident) = context.incident {
         out.extend_from_slice(b",\"incident\":");
-        write_string(&mut out, incident);
+        write_string(out, incident);
     }
     out.extend_from_slice(b",\"kind\":");
-    out.extend_from_slice(kind.as_bytes());
-    out.extend_from_slice(format!(",\"mono\":\"{}\",\"node\":", context.mono.0).as_bytes());
-    write_string(&mut out, context.node);
+    serde_json::to_writer(&mut *out, &draft.kind)
+        .map_err(|error| DraftFault::Canonical(error.to_string()))?;
+    put(out, format_args!(r#","mono":"{}","node":"#, context.mono.0));
+    write_string(out, context.node);
     let (seq, ts) = (context.seq, context.ts);
-    let rest = format!(r#","seq":{seq},"ts":"{ts}","v":{ENTRY_VERSION}}}"#);
-    out.extend_from_slice(rest.as_bytes());
-    Ok(out)
+    put(
+        out,
+        format_args!(r#","seq":{seq},"ts":"{ts}","v":{ENTRY_VERSION}}}"#),
+    );
+    Ok(())
 }
 
 fn write_causes(out: &mut Vec<u8>, causes: &[EntryRef]) {
@@ -120,9 +139,14 @@ fn write_causes(out: &mut Vec<u8>, causes: &[EntryRef]) {
         if index > 0 {
             out.push(b',');
         }
-        out.extend_from_slice(format!("{{\"leaf\":\"{}\",\"log\":", cause.leaf).as_bytes());
+        put(out, format_args!(r#"{{"leaf":"{}","log":"#, cause.leaf));
         write_string(out, &cause.log);
-        out.extend_from_slice(format!(",\"seq\":{}}}", cause.seq).as_bytes());
+        put(out, format_args!(r#","seq":{}}}"#, cause.seq));
     }
     out.push(b']');
+}
+
+/// Memory takes whatever it is given.
+fn put(out: &mut Vec<u8>, text: fmt::Arguments<'_>) {
+    let _ = out.write_fmt(text);
 }

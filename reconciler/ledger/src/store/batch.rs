@@ -1,6 +1,6 @@
 //! Makes the rows of a transaction, in memory, before the database is touched.
 
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
 use osmoda_core::{
     digest::Digest,
@@ -13,13 +13,17 @@ use super::Position;
 use crate::{
     audit::went_back,
     entry::{
-        Appended, Cause, Commit, Context, Draft, DraftFault, EntryRef, IncidentRef, InvalidDraft,
-        MAX_CAUSES, MAX_ENTRIES_PER_COMMIT, MAX_INCIDENT, MAX_ORIGIN, clamp, write,
+        Appended, Cause, Context, Draft, DraftFault, EntryRef, IncidentRef, InvalidDraft,
+        MAX_CAUSES, MAX_ENTRIES_PER_COMMIT, MAX_INCIDENT, MAX_ORIGIN, Prepared, beginning, clamp,
+        write,
     },
     ids::IdSource,
     scrub::Scrubber,
     tlog,
 };
+
+/// Room for the body of a usual entry, in bytes.
+const USUAL: usize = 768;
 
 /// Everything that fills in what drafts leave open.
 pub(super) struct Author {
@@ -33,7 +37,8 @@ pub(super) struct Author {
 /// A row to be inserted.
 pub(super) struct NewRow {
     pub seq: u64,
-    pub body: Vec<u8>,
+    /// Where its body stands among [`Batch::bodies`].
+    body: Range<usize>,
     pub leaf: Digest,
     pub chain: Digest,
 }
@@ -42,6 +47,8 @@ pub(super) struct NewRow {
 pub(super) struct Batch {
     pub position: Position,
     pub rows: Vec<NewRow>,
+    /// The bodies of all rows, one after the other.
+    bodies: Vec<u8>,
 }
 
 /// The times of a commit: all its entries carry the same.
@@ -52,25 +59,32 @@ struct Now {
 }
 
 impl Batch {
-    pub(super) fn after(position: Position) -> Self {
+    /// An empty one, with room for so many entries.
+    pub(super) fn after(position: Position, entries: usize) -> Self {
         Self {
             position,
-            rows: Vec::new(),
+            rows: Vec::with_capacity(entries),
+            bodies: Vec::with_capacity(entries * USUAL),
         }
     }
 
     /// Bytes of all bodies.
     pub(super) fn bytes(&self) -> u64 {
-        self.rows.iter().map(|row| row.body.len() as u64).sum()
+        self.bodies.len() as u64
+    }
+
+    /// The body of one of its rows.
+    pub(super) fn body(&self, row: &NewRow) -> &[u8] {
+        &self.bodies[row.body.clone()]
     }
 
     /// Adds the entries of a commit.
     pub(super) fn add(
         &mut self,
-        commit: &Commit,
+        prepared: &Prepared<'_>,
         author: &mut Author,
     ) -> Result<Vec<Appended>, InvalidDraft> {
-        let count = commit.entries.len();
+        let count = prepared.commit().entries.len();
         if count > MAX_ENTRIES_PER_COMMIT {
             return Err(InvalidDraft {
                 draft: 0,
@@ -86,13 +100,13 @@ impl Batch {
             mono: author.clock.mono(),
         };
         self.note_regression(now, author)?;
-        for (index, draft) in commit.entries.iter().enumerate() {
-            let appended =
-                self.append(draft, &done, now, author)
-                    .map_err(|fault| InvalidDraft {
-                        draft: index,
-                        fault,
-                    })?;
+        for (index, (draft, beginning)) in prepared.drafts().enumerate() {
+            let appended = self
+                .append(draft, beginning, &done, now, author)
+                .map_err(|fault| InvalidDraft {
+                    draft: index,
+                    fault,
+                })?;
             done.push(appended);
         }
         Ok(done)
@@ -117,8 +131,8 @@ impl Batch {
             actor: Actor::System,
             body,
         };
-        let appended = self.append(&draft, &[], now, author);
-        appended
+        beginning(&draft, &author.scrubber)
+            .and_then(|beginning| self.append(&draft, &beginning, &[], now, author))
             .map(|_| ())
             .map_err(|fault| InvalidDraft { draft: 0, fault })
     }
@@ -126,6 +140,7 @@ impl Batch {
     fn append(
         &mut self,
         draft: &Draft,
+        beginning: &[u8],
         before: &[Appended],
         now: Now,
         author: &mut Author,
@@ -145,8 +160,10 @@ impl Batch {
             node: &author.node,
             scrubber: &author.scrubber,
         };
-        let body = write(draft, &context)?;
-        let leaf = tlog::leaf(&body);
+        let start = self.bodies.len();
+        write(&mut self.bodies, beginning, draft, &context)?;
+        let body = start..self.bodies.len();
+        let leaf = tlog::leaf(&self.bodies[body.clone()]);
         let chain = tlog::chain_next(&self.position.chain, &leaf);
         self.position.chain = chain;
         self.position.frontier.push(leaf);

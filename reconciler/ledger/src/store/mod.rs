@@ -24,6 +24,7 @@ pub(crate) mod tree;
 mod wal;
 
 use std::{
+    borrow::{Borrow, Cow},
     collections::BTreeMap,
     path::{Path, PathBuf},
     sync::Arc,
@@ -42,7 +43,7 @@ use self::{
     transaction::Writing,
 };
 use crate::{
-    entry::{Appended, Commit, StateChange},
+    entry::{Appended, Commit, Prepared, StateChange},
     error::{CommitError, ReadError},
     ids::{IdSource, RandomIds},
     query::{self, Record},
@@ -182,6 +183,17 @@ impl Store {
     /// # Errors
     /// [`CommitError`]; then nothing was recorded and the store can be used again.
     pub fn commit(&mut self, commits: &[Commit]) -> Result<Vec<Vec<Appended>>, CommitError> {
+        let scrubber = &self.author.scrubber;
+        let prepare = |commit| Prepared::new(Cow::Borrowed(commit), scrubber);
+        let prepared = commits.iter().map(prepare).collect::<Result<Vec<_>, _>>()?;
+        self.commit_prepared(&prepared)
+    }
+
+    /// As [`Store::commit`], of commits whose authors have written what they could.
+    pub(crate) fn commit_prepared<'c>(
+        &mut self,
+        commits: &[impl Borrow<Prepared<'c>>],
+    ) -> Result<Vec<Vec<Appended>>, CommitError> {
         self.writing(|store| store.record(commits))
     }
 
@@ -194,13 +206,18 @@ impl Store {
         write(self).inspect_err(|error| self.doubt.consider(error))
     }
 
-    fn record(&mut self, commits: &[Commit]) -> Result<Vec<Vec<Appended>>, CommitError> {
-        let mut batch = Batch::after(self.position.clone());
+    fn record<'c>(
+        &mut self,
+        commits: &[impl Borrow<Prepared<'c>>],
+    ) -> Result<Vec<Vec<Appended>>, CommitError> {
+        let commits = commits.iter().map(Borrow::borrow);
+        let entries = commits.clone().map(|it| it.commit().entries.len()).sum();
+        let mut batch = Batch::after(self.position.clone(), entries);
         let mut appended = Vec::with_capacity(commits.len());
-        for commit in commits {
+        for commit in commits.clone() {
             appended.push(batch.add(commit, &mut self.author)?);
         }
-        let changes = commits.iter().flat_map(|commit| &commit.state);
+        let changes = commits.flat_map(|it| &it.commit().state);
         if batch.rows.is_empty() && changes.clone().next().is_none() {
             return Ok(appended);
         }
@@ -229,6 +246,11 @@ impl Store {
     /// Name of the log, `NODE/osmoda/LOGID`.
     pub fn origin(&self) -> &str {
         &self.author.origin
+    }
+
+    /// What keeps secrets out of its entries.
+    pub(crate) fn scrubber(&self) -> &Arc<Scrubber> {
+        &self.author.scrubber
     }
 
     /// The file; `None` in memory.
@@ -304,7 +326,7 @@ fn insert(transaction: &Connection, before: &Frontier, batch: &Batch) -> rusqlit
     let mut insert = transaction
         .prepare_cached("INSERT INTO entry(seq, body, leaf, chain) VALUES (?1, ?2, ?3, ?4)")?;
     for row in &batch.rows {
-        insert.execute(params![row.seq, row.body, row.leaf.0, row.chain.0])?;
+        insert.execute(params![row.seq, batch.body(row), row.leaf.0, row.chain.0])?;
     }
     tree::grow(transaction, before, batch.rows.iter().map(|row| row.leaf))?;
     let frontier = &batch.position.frontier;
