@@ -174,15 +174,16 @@ impl Audit {
         }
         let leaf = digest(row.leaf).ok_or(RowFault::Length("leaf"))?;
         let claimed = digest(row.chain).ok_or(RowFault::Length("chain value"))?;
-        if row.body.is_some_and(|body| tlog::leaf(body) != leaf) {
+        let entry = row.body.map(Envelope::parse_and_hash);
+        if entry.as_ref().is_some_and(|(_, hash)| *hash != leaf) {
             return Err(RowFault::Leaf);
         }
         let chain = tlog::chain_next(&self.chain, &leaf);
         if chain != claimed {
             return Err(RowFault::Chain);
         }
-        match row.body {
-            Some(body) => self.entry(body, leaf)?,
+        match entry {
+            Some((entry, _)) => self.entry(entry.map_err(RowFault::Envelope)?, leaf)?,
             None => self.no_body(),
         }
         self.chain = chain;
@@ -193,8 +194,7 @@ impl Audit {
         Ok(())
     }
 
-    fn entry(&mut self, body: &[u8], leaf: Digest) -> Result<(), RowFault> {
-        let entry = Envelope::parse(body).map_err(RowFault::Envelope)?;
+    fn entry(&mut self, entry: Envelope<'_>, leaf: Digest) -> Result<(), RowFault> {
         if entry.seq != self.next {
             return Err(RowFault::Seq(entry.seq));
         }

@@ -86,7 +86,7 @@ pub(crate) fn for_each_row_within<E>(
     let mut rows = select.query(params![from, until])?;
     while let Some(row) = rows.next()? {
         let row = Row {
-            seq: row.get(0)?,
+            seq: row.get_ref(0)?.as_i64()?,
             body: match row.get_ref(1)? {
                 ValueRef::Null => None,
                 value => Some(blob(value)),

@@ -18,6 +18,47 @@ pub fn leaf(entry: &[u8]) -> Digest {
     Digest(hash.finalize().into())
 }
 
+/// Bytes of a block of SHA-256 (FIPS 180-4).
+const BLOCK: usize = 64;
+
+/// [`leaf`], block by block, beside somebody who walks over the entry.
+pub(crate) struct GrowingLeaf<'a> {
+    entry: &'a [u8],
+    hash: Sha256,
+    /// Bytes of the entry that are hashed.
+    done: usize,
+}
+
+impl<'a> GrowingLeaf<'a> {
+    pub fn new(entry: &'a [u8]) -> Self {
+        let mut hash = Sha256::new();
+        hash.update([0]);
+        Self {
+            entry,
+            hash,
+            done: 0,
+        }
+    }
+
+    /// Hashes the whole blocks before the byte `at`.
+    pub fn follow(&mut self, at: usize) {
+        // The 0x00 before the entry is the first byte of the first block.
+        let until = (at.min(self.entry.len()) + 1) / BLOCK * BLOCK;
+        if let Some(until) = until.checked_sub(1)
+            && let Some(part) = self.entry.get(self.done..until)
+        {
+            self.hash.update(part);
+            self.done = until;
+        }
+    }
+
+    /// The hash of the whole entry, wherever the walk ended.
+    pub fn finish(mut self) -> Digest {
+        self.hash.update(&self.entry[self.done..]);
+        Digest(self.hash.finalize().into())
+    }
+}
+
 /// Hash of an inner node: SHA-256(0x01 ‖ left ‖ right).
 pub fn node(left: &Digest, right: &Digest) -> Digest {
     let mut bytes = [1; 65];
@@ -175,6 +216,24 @@ mod tests {
                 let (left, right) = leaves.split_at(split);
                 node(&tree_hash(left), &tree_hash(right))
             }
+        }
+    }
+
+    #[test]
+    fn a_leaf_that_grows_becomes_the_leaf() {
+        let entry: Vec<u8> = (0..=255).collect();
+        for length in 0..entry.len() {
+            let entry = &entry[..length];
+            for step in [1, 63, 64, 65, 300] {
+                let mut growing = GrowingLeaf::new(entry);
+                for at in (0..=length + step).step_by(step) {
+                    growing.follow(at);
+                    growing.follow(at / 2);
+                    assert!(growing.done <= at.min(length), "no further than {at}");
+                }
+                assert_eq!(growing.finish(), leaf(entry), "{length} by {step}");
+            }
+            assert_eq!(GrowingLeaf::new(entry).finish(), leaf(entry));
         }
     }
 

@@ -56,6 +56,18 @@ pub enum Fault {
 /// # Errors
 /// [`CheckError`]; members before the fault have been given already.
 pub fn check<'a>(bytes: &'a [u8], member: impl FnMut(&'a str, &'a str)) -> Result<(), CheckError> {
+    check_along(bytes, member, |_| ())
+}
+
+/// As [`check`]; `along` hears, again and again, to which byte the walk has come.
+///
+/// # Errors
+/// [`CheckError`]; `along` has not heard of the end then, and need not otherwise.
+pub(crate) fn check_along<'a>(
+    bytes: &'a [u8],
+    member: impl FnMut(&'a str, &'a str),
+    along: impl FnMut(usize),
+) -> Result<(), CheckError> {
     let fail = |at, fault| Err(CheckError { at, fault });
     if bytes.len() > MAX_ENTRY {
         return fail(MAX_ENTRY, Fault::LongEntry);
@@ -64,7 +76,7 @@ pub fn check<'a>(bytes: &'a [u8], member: impl FnMut(&'a str, &'a str)) -> Resul
         Ok(text) => text,
         Err(error) => return fail(error.valid_up_to(), Fault::Utf8),
     };
-    let mut scan = Scan::new(text);
+    let mut scan = Scan::new(text, along);
     let entry = scan.entry(member);
     entry.map_err(|fault| CheckError { at: scan.at, fault })
 }
@@ -83,7 +95,7 @@ struct Key {
 ///
 /// The functions that every value passes through are marked to become part of their callers, and
 /// give back no more than fits in two registers: a call for each string was half of the cost.
-struct Scan<'a> {
+struct Scan<'a, A> {
     text: &'a str,
     bytes: &'a [u8],
     at: usize,
@@ -93,10 +105,12 @@ struct Scan<'a> {
     /// The block that `special` is about.
     block: usize,
     special: u64,
+    /// Hears of each block before it is looked at.
+    along: A,
 }
 
-impl<'a> Scan<'a> {
-    fn new(text: &'a str) -> Self {
+impl<'a, A: FnMut(usize)> Scan<'a, A> {
+    fn new(text: &'a str, along: A) -> Self {
         let mut scan = Self {
             text,
             bytes: text.as_bytes(),
@@ -105,6 +119,7 @@ impl<'a> Scan<'a> {
             escaped: false,
             block: 0,
             special: 0,
+            along,
         };
         scan.look(0);
         scan
@@ -320,14 +335,25 @@ impl<'a> Scan<'a> {
     fn look(&mut self, block: usize) {
         let rest = self.bytes.get(block * BLOCK..).unwrap_or_default();
         self.block = block;
+        (self.along)(block * BLOCK);
         self.special = match rest.first_chunk() {
             Some(whole) => special(whole),
-            None => {
+            None => self.special_at_end(rest),
+        };
+    }
+
+    /// As [`special`], of the less than a block with which the text ends.
+    fn special_at_end(&self, rest: &[u8]) -> u64 {
+        let beyond = u64::MAX << rest.len();
+        match self.bytes.last_chunk() {
+            // Shorter by itself: together with what is before it, it makes a block.
+            Some(last) if !rest.is_empty() => special(last) >> (BLOCK - rest.len()) | beyond,
+            _ => {
                 let mut filled = [0; BLOCK];
                 filled[..rest.len()].copy_from_slice(rest);
                 special(&filled)
             }
-        };
+        }
     }
 
     fn integer(&mut self) -> Result<(), Fault> {

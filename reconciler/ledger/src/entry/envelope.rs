@@ -4,7 +4,10 @@ use osmoda_core::{digest::Digest, time::Wall};
 use serde::Deserialize;
 
 use super::{ENTRY_VERSION, stamp};
-use crate::check::{CheckError, check};
+use crate::{
+    check::{CheckError, check_along},
+    tlog::GrowingLeaf,
+};
 
 /// The fields of a canonical entry of version 1, borrowed from its bytes.
 ///
@@ -82,13 +85,26 @@ impl<'a> Envelope<'a> {
     /// # Errors
     /// [`EnvelopeError`] if they are not a canonical entry of version 1.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, EnvelopeError> {
+        Self::parse_along(bytes, |_| ())
+    }
+
+    /// As [`Envelope::parse`], with the leaf hash of `bytes`, whatever they are. A block's hash has to
+    /// wait for that of the block before it; the processor walks over the block meanwhile. One after
+    /// the other, verification took 5 % longer.
+    pub(crate) fn parse_and_hash(bytes: &'a [u8]) -> (Result<Self, EnvelopeError>, Digest) {
+        let mut leaf = GrowingLeaf::new(bytes);
+        let parsed = Self::parse_along(bytes, |at| leaf.follow(at));
+        (parsed, leaf.finish())
+    }
+
+    fn parse_along(bytes: &'a [u8], along: impl FnMut(usize)) -> Result<Self, EnvelopeError> {
         let mut found = [None; FIELDS.len()];
         let mut unknown = false;
         let member = |key: &str, value: &'a str| match place(key) {
             Some(place) => found[place] = Some(value),
             None => unknown = true,
         };
-        check(bytes, member).map_err(EnvelopeError::NotCanonical)?;
+        check_along(bytes, member, along).map_err(EnvelopeError::NotCanonical)?;
         if unknown {
             return Err(EnvelopeError::Unknown);
         }

@@ -290,3 +290,18 @@ proptest! {
         prop_assert!(!text.contains(&secret), "{}", text);
     }
 }
+
+#[test]
+fn the_hash_is_of_all_bytes_also_of_what_is_no_entry() {
+    let good = bytes_of(&draft(json!({"text": "x".repeat(300)})), &Scrubber::new());
+    let (parsed, hash) = Envelope::parse_and_hash(&good);
+    assert_eq!(parsed, Envelope::parse(&good));
+    assert_eq!(hash, crate::tlog::leaf(&good));
+    for at in 0..good.len() {
+        let mut bad = good.clone();
+        bad[at] ^= 0x80;
+        let (parsed, hash) = Envelope::parse_and_hash(&bad);
+        assert!(parsed.is_err(), "byte {at}");
+        assert_eq!(hash, crate::tlog::leaf(&bad), "byte {at}");
+    }
+}
