@@ -7,6 +7,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
+    path::PathBuf,
     sync::atomic::{AtomicBool, Ordering},
     time::{Duration, Instant},
 };
@@ -78,6 +79,20 @@ pub fn descendants(root: u32) -> BTreeSet<u32> {
         }
     }
     &found - &zombies
+}
+
+/// The words that a process was started with (proc_pid_cmdline(5)), also those within one
+/// argument; none of one that is gone.
+pub fn words(pid: u32) -> Vec<String> {
+    let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    let line = String::from_utf8_lossy(&line);
+    let words = line.split(|c: char| c == '\0' || c.is_whitespace());
+    words.map(str::to_owned).collect()
+}
+
+/// The working directory of a process (proc_pid_cwd(5)); `None` if it is gone.
+pub fn directory(pid: u32) -> Option<PathBuf> {
+    fs::read_link(format!("/proc/{pid}/cwd")).ok()
 }
 
 /// Whether a process with this id runs; a zombie does not.

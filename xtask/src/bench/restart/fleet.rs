@@ -7,7 +7,7 @@
 use std::{
     collections::BTreeSet,
     fs,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Stdio},
     time::{Duration, Instant},
 };
@@ -200,7 +200,40 @@ impl<'a> Fleet<'a> {
         let left = process::wait_for_end(&below, STOP_BOUND);
         process::reap(&below);
         ensure!(left.is_empty(), "processes {left:?} cannot be ended");
+        self.end_latecomers()?;
         asked
+    }
+
+    /// Ends what the supervisor was just about to start when it was looked at, and left behind
+    /// without a parent: it fell to this process.
+    fn end_latecomers(&self) -> anyhow::Result<()> {
+        let start = Instant::now();
+        loop {
+            let mut late = process::descendants(std::process::id());
+            late.retain(|pid| self.is_of_this_fleet(*pid));
+            if late.is_empty() {
+                return Ok(());
+            }
+            ensure!(
+                start.elapsed() < STOP_BOUND,
+                "{late:?} come again and again"
+            );
+            for pid in &late {
+                process::kill(*pid, Signal::KILL);
+            }
+            process::wait_for_end(&late, STOP_BOUND);
+            process::reap(&late);
+        }
+    }
+
+    /// Whether a process is in the fleet's directory, or was given something of it.
+    fn is_of_this_fleet(&self, pid: u32) -> bool {
+        let directory = &self.job.directory;
+        let is_here = process::directory(pid).is_some_and(|place| place.starts_with(directory));
+        is_here
+            || process::words(pid)
+                .iter()
+                .any(|word| *word == self.job.socket_name || Path::new(word).starts_with(directory))
     }
 
     /// A record nobody waits for is an agent that was started without need.
@@ -242,6 +275,8 @@ impl Drop for Fleet<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::process::Command;
+
     use super::*;
     use crate::bench::{build::c_program, restart::contenders::floor::Floor};
 
@@ -272,8 +307,21 @@ mod tests {
         let after: BTreeSet<u32> = fleet.agents.iter().map(|life| life.pid).collect();
         assert!(before.is_disjoint(&after));
         let supervisor = fleet.supervisor_pids();
+        // Supervisors whose start programs put agents into the background leave such ones.
+        let orphan = |index: &str, socket: &str| {
+            let agent = fleet.job.agent.to_str().unwrap();
+            let script = format!("{agent} {socket} {index} </dev/null >/dev/null 2>&1 & echo $!");
+            let printed = project::output(Command::new("sh").args(["-c", &script])).unwrap();
+            printed.trim().parse::<u32>().unwrap()
+        };
+        process::adopt_orphans().unwrap();
+        let late = orphan("3", &fleet.job.socket_name);
+        let other = orphan("3", &format!("{}0", fleet.job.socket_name));
         fleet.stop().unwrap();
-        let all = after.union(&supervisor);
+        let all = after.union(&supervisor).chain([&late]);
         assert_eq!(all.filter(|pid| process::is_alive(**pid)).count(), 0);
+        assert!(process::is_alive(other), "it is of another fleet");
+        process::kill(other, Signal::KILL);
+        process::reap_killed([other]);
     }
 }
