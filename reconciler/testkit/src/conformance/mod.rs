@@ -315,6 +315,8 @@ macro_rules! conformance_group {
             the_environment_is_what_the_contract_says,
             credentials_reach_the_agent_fresh_at_each_start,
             the_process_begins_clean,
+            every_start_may_use_every_processor,
+            no_dead_process_is_left_in_the_table,
             a_missing_directory_is_named,
             a_missing_interpreter_is_told_from_a_missing_program,
             a_file_that_is_no_program_is_refused,

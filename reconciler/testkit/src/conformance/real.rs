@@ -241,6 +241,33 @@ pub async fn the_process_begins_clean<S: Subject>(bench: &mut Bench<S>) {
     assert_eq!(session, rustix_pid(pid(&started)));
 }
 
+/// Whatever the manager does with its own threads between two starts, an agent gets none of it.
+pub async fn every_start_may_use_every_processor<S: Subject>(bench: &mut Bench<S>) {
+    const FIELD: &str = "Cpus_allowed_list:";
+    let own = fs::read_to_string("/proc/self/status").expect("a status");
+    let own = own.lines().find(|line| line.starts_with(FIELD));
+    let own = own.expect("a field of status").to_owned();
+    for _ in 0..5 {
+        let actions = ["print-file", "/proc/self/status", "then", "sleep"];
+        let started = bench.start(&actions).await;
+        let lines = bench.output_with(FIELD).await;
+        assert!(lines.contains(&own), "not {own} but {lines:?}");
+        let stopped = bench.stop(&started, GENEROUS).await;
+        stopped.expect("the agent stops");
+    }
+}
+
+/// An exit is told before the dead process is taken from the table; it is taken all the same.
+pub async fn no_dead_process_is_left_in_the_table<S: Subject>(bench: &mut Bench<S>) {
+    for _ in 0..3 {
+        let started = bench.start(&["exit", "3"]).await;
+        assert_eq!(bench.exit().await.status, ExitStatus::Code { code: 3 });
+        let entry = format!("/proc/{}", pid(&started));
+        let look = || (!Path::new(&entry).exists()).then_some(());
+        eventually("nothing of the process is left", look).await;
+    }
+}
+
 pub async fn a_missing_directory_is_named<S: Subject>(bench: &mut Bench<S>) {
     let mut spec = bench.spec(&["sleep"]);
     spec.working_directory = Some("/nonexistent/directory".to_owned());
