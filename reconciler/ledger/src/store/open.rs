@@ -6,7 +6,7 @@ use std::{
     fs::{self, File, Permissions},
     io,
     os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _},
-    path::{Path, PathBuf},
+    path::Path,
 };
 
 use osmoda_core::digest::Digest;
@@ -366,7 +366,11 @@ fn remove_if_there(path: &Path) -> io::Result<()> {
 
 /// Makes a rename in the directory of `path` durable.
 pub(crate) fn sync_directory(path: &Path) -> io::Result<()> {
+    File::open(directory_of(path))?.sync_all()
+}
+
+/// The directory that holds the file at `path`.
+pub(super) fn directory_of(path: &Path) -> &Path {
     let parent = path.parent().filter(|parent| *parent != Path::new(""));
-    let parent: PathBuf = parent.unwrap_or(Path::new(".")).to_owned();
-    File::open(parent)?.sync_all()
+    parent.unwrap_or(Path::new("."))
 }

@@ -21,6 +21,8 @@ use std::{
 
 use rustix::fs::{Advice, Mode, OFlags, fadvise, open};
 
+use super::open::directory_of;
+
 /// A page of the cache, at least, on most machines.
 const BLOCK: usize = 4096;
 
@@ -42,12 +44,8 @@ impl Rouser {
     /// The file system has no files without names, or no room. Then commits after a rest take a
     /// little longer.
     pub fn beside(path: &Path) -> io::Result<Self> {
-        let directory = match path.parent() {
-            Some(directory) if !directory.as_os_str().is_empty() => directory,
-            _ => Path::new("."),
-        };
         let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
-        let file = File::from(open(directory, flags, Mode::RUSR | Mode::WUSR)?);
+        let file = File::from(open(directory_of(path), flags, Mode::RUSR | Mode::WUSR)?);
         file.write_all_at(&[0; BLOCK], 0)?;
         // What is not on the disk yet stays in the cache, and would be read from there.
         file.sync_data()?;
