@@ -37,9 +37,6 @@ impl Machine {
         let memory_kib = field(&read("/proc/meminfo"), "MemTotal:")
             .and_then(|value| value.trim_end_matches("kB").trim().parse::<u64>().ok());
         let load = read("/proc/loadavg");
-        let mut git = Command::new("git");
-        git.args(["describe", "--always", "--dirty"])
-            .current_dir(project::root());
         Self {
             processor: field(&read("/proc/cpuinfo"), "model name")
                 .map(|value| value.trim_start_matches([':', ' ']).to_owned())
@@ -51,7 +48,7 @@ impl Machine {
                 .map(|value| value.trim_matches('"').to_owned())
                 .unwrap_or_else(unknown),
             load: load.split(' ').next().unwrap_or_default().to_owned(),
-            commit: project::output(&mut git).unwrap_or_else(|_| unknown()),
+            commit: commit().unwrap_or_else(unknown),
         }
     }
 
@@ -68,6 +65,23 @@ impl Machine {
             self.commit
         )
     }
+}
+
+/// Short id of the commit, and whether anything that could be measured is another since: the tables
+/// that benchmarks themselves write cannot.
+fn commit() -> Option<String> {
+    let git = |arguments: &[&str]| {
+        let mut git = Command::new("git");
+        let git = git.args(arguments).current_dir(project::root());
+        project::output(git).ok()
+    };
+    let id = git(&["rev-parse", "--short", "HEAD"])?;
+    let others = ["status", "--porcelain", "--", ".", ":!docs/performance.md"];
+    let dirty = match git(&others)?.is_empty() {
+        true => "",
+        false => "-dirty",
+    };
+    Some(format!("{}{dirty}", id.trim()))
 }
 
 /// The value of the first line that begins with this name.
