@@ -14,7 +14,7 @@ use rusqlite::{Connection, OpenFlags};
 
 use super::{
     OpenOptions, Position, Store, Synchronous,
-    batch::Author,
+    batch::{Author, Spare},
     doubt::Doubt,
     reset::{self, Reset},
     schema,
@@ -111,6 +111,7 @@ impl Store {
             author,
             position,
             wal_pages: 0,
+            spare: Spare::default(),
             signer: None,
             key_problem: None,
             doubt: Doubt::default(),
@@ -278,6 +279,7 @@ fn finish(
         author,
         position: found.position,
         wal_pages: 0,
+        spare: Spare::default(),
         signer: None,
         key_problem: None,
         doubt: Doubt::default(),
@@ -312,6 +314,7 @@ fn create(
         position: beginning(&author.origin),
         author,
         wal_pages: 0,
+        spare: Spare::default(),
         signer: None,
         key_problem: None,
         doubt: Doubt::default(),
