@@ -22,6 +22,9 @@ use crate::{
     tlog,
 };
 
+/// Room for the body of a usual entry, in bytes.
+const USUAL: usize = 768;
+
 /// Everything that fills in what drafts leave open.
 pub(super) struct Author {
     pub origin: String,
@@ -48,16 +51,6 @@ pub(super) struct Batch {
     bodies: Vec<u8>,
 }
 
-/// Memory of one batch for the next.
-#[derive(Default)]
-pub(super) struct Spare {
-    rows: Vec<NewRow>,
-    bodies: Vec<u8>,
-}
-
-/// Most memory for bodies that is kept, in bytes.
-const SPARE_MAX: usize = 256 * 1024;
-
 /// The times of a commit: all its entries carry the same.
 #[derive(Clone, Copy)]
 struct Now {
@@ -66,27 +59,13 @@ struct Now {
 }
 
 impl Batch {
-    /// An empty one.
-    pub(super) fn after(position: Position, spare: Spare) -> Self {
+    /// An empty one, with room for so many entries.
+    pub(super) fn after(position: Position, entries: usize) -> Self {
         Self {
             position,
-            rows: spare.rows,
-            bodies: spare.bodies,
+            rows: Vec::with_capacity(entries),
+            bodies: Vec::with_capacity(entries * USUAL),
         }
-    }
-
-    /// Where the log stands, and memory for the next batch.
-    pub(super) fn end(mut self) -> (Position, Spare) {
-        self.rows.clear();
-        self.bodies.clear();
-        let spare = match self.bodies.capacity() <= SPARE_MAX {
-            true => Spare {
-                rows: self.rows,
-                bodies: self.bodies,
-            },
-            false => Spare::default(),
-        };
-        (self.position, spare)
     }
 
     /// Bytes of all bodies.

@@ -38,7 +38,7 @@ use rusqlite::{Connection, params};
 use serde::Serialize;
 
 use self::{
-    batch::{Author, Batch, Spare},
+    batch::{Author, Batch},
     doubt::Doubt,
     transaction::Writing,
 };
@@ -164,7 +164,6 @@ pub struct Store {
     /// Why there is no signer although one was asked for.
     key_problem: Option<String>,
     doubt: Doubt,
-    spare: Spare,
 }
 
 /// Size of a database page, in bytes (SQLite's default).
@@ -212,8 +211,8 @@ impl Store {
         commits: &[impl Borrow<Prepared<'c>>],
     ) -> Result<Vec<Vec<Appended>>, CommitError> {
         let commits = commits.iter().map(Borrow::borrow);
-        let spare = std::mem::take(&mut self.spare);
-        let mut batch = Batch::after(self.position.clone(), spare);
+        let entries = commits.clone().map(|it| it.commit().entries.len()).sum();
+        let mut batch = Batch::after(self.position.clone(), entries);
         let mut appended = Vec::with_capacity(commits.len());
         for commit in commits.clone() {
             appended.push(batch.add(commit, &mut self.author)?);
@@ -231,7 +230,7 @@ impl Store {
             signer.settle();
         }
         self.wal_pages += PAGES_PER_COMMIT + batch.bytes() / PAGE;
-        (self.position, self.spare) = batch.end();
+        self.position = batch.position;
         Ok(appended)
     }
 

@@ -14,7 +14,7 @@ use rusqlite::{Connection, OpenFlags};
 
 use super::{
     OpenOptions, Position, Store, Synchronous,
-    batch::{Author, Spare},
+    batch::Author,
     doubt::Doubt,
     reset::{self, Reset},
     schema,
@@ -111,7 +111,6 @@ impl Store {
             author,
             position,
             wal_pages: 0,
-            spare: Spare::default(),
             signer: None,
             key_problem: None,
             doubt: Doubt::default(),
@@ -279,7 +278,6 @@ fn finish(
         author,
         position: found.position,
         wal_pages: 0,
-        spare: Spare::default(),
         signer: None,
         key_problem: None,
         doubt: Doubt::default(),
@@ -314,7 +312,6 @@ fn create(
         position: beginning(&author.origin),
         author,
         wal_pages: 0,
-        spare: Spare::default(),
         signer: None,
         key_problem: None,
         doubt: Doubt::default(),
