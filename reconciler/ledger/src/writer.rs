@@ -184,9 +184,10 @@ impl Ledger {
     /// # Errors
     /// [`CommitError`]; nothing of the commit was recorded.
     pub async fn append(&self, commit: Commit) -> Answer {
-        let commit = Box::new(Prepared::new(Cow::Owned(commit), &self.shared.scrubber)?);
         let room = Arc::clone(&self.shared.room).acquire_owned().await;
         let room = room.map_err(|_| CommitError::Closed)?;
+        // Not before there is room: what is learned while it waits is to be found in it.
+        let commit = Box::new(Prepared::new(Cow::Owned(commit), &self.shared.scrubber)?);
         let (answer, answered) = oneshot::channel();
         self.shared.push(Request {
             commit,
