@@ -3,7 +3,12 @@
 //! Durable: it is written in the same transaction as the entries that explain it. Everything
 //! that can be observed is observed and not remembered.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::BTreeMap,
+    ops::{Deref, DerefMut},
+    sync::Arc,
+    time::Duration,
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -19,10 +24,34 @@ use crate::{
     time::{Mono, Wall},
 };
 
-/// The memory of one agent. `Default` is the memory of an agent never seen before.
+/// The memory of one agent, shared by its copies until one of them is written to. `Default` is the
+/// memory of an agent never seen before.
+///
+/// A plan is made of a copy, and most plans find nothing to be done: they neither copy what is
+/// remembered nor, to see that nothing changed, compare it. Whoever writes on that path looks
+/// first whether it is there already: a mutable borrow alone makes the copy.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Memory(Arc<Remembered>);
+
+impl Deref for Memory {
+    type Target = Remembered;
+
+    fn deref(&self) -> &Remembered {
+        &self.0
+    }
+}
+
+impl DerefMut for Memory {
+    fn deref_mut(&mut self) -> &mut Remembered {
+        Arc::make_mut(&mut self.0)
+    }
+}
+
+/// What is remembered of one agent.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub struct Memory {
+pub struct Remembered {
     /// Digest of the desired manifest that was acted on last (`observedGeneration`).
     pub acted: Option<Digest>,
     /// File that the desired manifest was read from.
@@ -219,7 +248,7 @@ impl StartFailureKind {
     }
 }
 
-impl Memory {
+impl Remembered {
     /// The instance that was meant to be started never ran: the one before it, whose end is
     /// recorded, is the latest again.
     pub fn never_ran(&mut self) {

@@ -19,7 +19,11 @@ impl Drafting<'_, '_> {
     pub(super) fn account_for_end(&mut self, instance: Option<&Instance>) {
         match instance {
             Some(instance) => match &instance.state {
-                InstanceState::Running { .. } => self.memory.current = Some(instance.invocation),
+                InstanceState::Running { .. } => {
+                    if self.memory.current != Some(instance.invocation) {
+                        self.memory.current = Some(instance.invocation);
+                    }
+                }
                 InstanceState::Exited(exit) => {
                     if self.memory.accounted != Some(instance.invocation) {
                         self.memory.current = Some(instance.invocation);
@@ -152,13 +156,14 @@ impl Drafting<'_, '_> {
         let (Some((instance, _)), Some(spec)) = (self.view.running(), self.view.rules()) else {
             return;
         };
-        if self.health.started && can_be_verified(spec) {
-            self.memory.started = Some(instance.invocation);
+        let started = Some(instance.invocation);
+        if self.health.started && can_be_verified(spec) && self.memory.started != started {
+            self.memory.started = started;
         }
-        if let Some(vitals) = &self.view.observed.vitals
-            && let Some(said) = Said::of(instance.invocation, &vitals.heartbeat)
-        {
-            self.memory.said = Some(said);
+        let vitals = self.view.observed.vitals.as_ref();
+        let said = vitals.and_then(|vitals| Said::of(instance.invocation, &vitals.heartbeat));
+        if said.is_some() && self.memory.said != said {
+            self.memory.said = said;
         }
     }
 

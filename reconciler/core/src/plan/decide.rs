@@ -155,7 +155,9 @@ impl Drafting<'_, '_> {
         };
         let differences = diff(&view);
         if differences.is_empty() {
-            self.memory.last_diff = None;
+            if self.memory.last_diff.is_some() {
+                self.memory.last_diff = None;
+            }
             return;
         }
         let observed_digest = fingerprint(&differences);

@@ -23,7 +23,10 @@ enum Stay {
 impl Drafting<'_, '_> {
     /// Draws the conclusions for the active generation from what this plan has accounted for.
     pub(super) fn judge_rollout(&mut self, active: Option<&Active>) {
-        let escalate = std::mem::take(&mut self.memory.escalation_due);
+        let escalate = self.memory.escalation_due;
+        if escalate {
+            self.memory.escalation_due = false;
+        }
         let Some(active) = active.filter(|_| self.view.desired.is_some()) else {
             return;
         };

@@ -147,11 +147,13 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
         } else {
             Desire::Unread
         };
-        let new = || AgentState {
-            desire,
-            ..AgentState::default()
-        };
-        self.agents.entry(agent.clone()).or_insert_with(new);
+        let entry = self.agents.entry(agent.clone());
+        entry.or_insert_with(|| {
+            Box::new(AgentState {
+                desire,
+                ..AgentState::default()
+            })
+        });
         self.dirty.insert(agent);
     }
 
@@ -253,7 +255,7 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
                 recipe: state.recipe,
                 ..AgentState::default()
             };
-            self.agents.insert(name.clone(), again);
+            self.agents.insert(name.clone(), Box::new(again));
         }
     }
 

@@ -66,8 +66,9 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
             if self.start_permits.available_permits() == 0 {
                 break;
             }
-            let likely = |state| self.likely_restart(name, state);
-            let Some((generation, agent)) = self.agents.get(name).and_then(likely) else {
+            let state = self.agents.get(name);
+            let likely = state.and_then(|state| self.likely_restart(name, state));
+            let Some((generation, agent)) = likely else {
                 continue;
             };
             let invocation = (self.ids)();

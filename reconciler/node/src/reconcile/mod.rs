@@ -131,7 +131,8 @@ pub struct Reconciler<R, P, J> {
     woken: mpsc::UnboundedReceiver<AgentName>,
     /// Who depends on whom, the other way round.
     dependents: BTreeMap<AgentName, BTreeSet<AgentName>>,
-    agents: BTreeMap<AgentName, AgentState>,
+    /// Boxed: to find one among thousands reads the nodes of a small tree, and then only this one.
+    agents: BTreeMap<AgentName, Box<AgentState>>,
     dirty: BTreeSet<AgentName>,
     timers: BTreeSet<(Mono, AgentName)>,
     resync_at: Mono,

@@ -185,7 +185,8 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
                 memory.rebooted(last);
                 self.turn.put(key.clone(), encode(&memory));
             }
-            self.agents.insert(name, AgentState::remembered(memory));
+            let state = AgentState::remembered(memory);
+            self.agents.insert(name, Box::new(state));
         }
         self.remember_system(rebooted, last)?;
         self.signs.due = Some(self.clock.mono()); // what is on probation goes on

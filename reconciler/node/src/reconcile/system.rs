@@ -319,7 +319,7 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
 
     /// Each declared agent, and how it is doing as far as the system is concerned.
     fn standings(&self) -> Vec<(AgentName, Standing)> {
-        let declared = |state: &&AgentState| state.desire.present().is_some();
+        let declared = |state: &AgentState| state.desire.present().is_some();
         let named = self.agents.iter().filter(|(_, state)| declared(state));
         named
             .map(|(name, state)| {

@@ -89,7 +89,7 @@ fn an_old_generation_that_fails_meanwhile_is_gone_back_from_and_the_new_one_stil
     let step = plan.step.map(|step| step.action.kind());
     assert_eq!(step, Some(ActionKind::Switch));
     let desired = case.desired.as_ref().map(|desired| desired.digest);
-    let mut after = plan.memory.rollout;
+    let mut after = plan.memory.rollout.clone();
     let active = case.memory.active.clone().unwrap();
     let again = after.way_back(&Rollout::default(), &active, desired, NOW);
     assert_eq!(again, Ok(older), "the new spec has its own way back");

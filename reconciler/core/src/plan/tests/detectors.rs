@@ -145,7 +145,7 @@ fn a_fault_is_recorded_once_and_its_stop_keeps_the_backoff() {
         },
     );
     assert_eq!(settled.memory.next_start_at, Some(next));
-    assert_eq!(settled.memory.last_exit.unwrap().reason, "Hang");
+    assert_eq!(settled.memory.last_exit.as_ref().unwrap().reason, "Hang");
 }
 
 #[test]
