@@ -1,6 +1,6 @@
 //! What the runtime reports. Nothing here is echoed from a spec.
 
-use std::fmt;
+use std::{fmt, path::Path, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
@@ -79,8 +79,16 @@ impl From<InvocationId> for String {
 pub struct Generation {
     /// N of `NAME-N-link`, from 1.
     pub number: u64,
-    /// The bundle: an absolute path, in the Nix store or below the state directory.
-    pub store_path: String,
+    /// The bundle: an absolute path, in the Nix store or below the state directory. Whoever keeps
+    /// a generation keeps this same text, and sees that two are one without reading either.
+    pub store_path: Arc<str>,
+}
+
+impl Generation {
+    /// Where the bundle is.
+    pub fn path(&self) -> &Path {
+        Path::new(&*self.store_path)
+    }
 }
 
 /// One start of an agent, as its runtime sees it. It stays visible after its end until the

@@ -154,11 +154,11 @@ impl Projection {
             }
             Observation::Known(Some(active)) => Generation {
                 number: active.generation.number + 1,
-                store_path: digest.to_string(),
+                store_path: digest.to_string().into(),
             },
             _ => Generation {
                 number: 1,
-                store_path: digest.to_string(),
+                store_path: digest.to_string().into(),
             },
         };
         let active = Active {

@@ -507,7 +507,7 @@ mod tests {
     fn generation(number: u64) -> Generation {
         Generation {
             number,
-            store_path: format!("/bundle/{number}"),
+            store_path: format!("/bundle/{number}").into(),
         }
     }
 

@@ -251,7 +251,7 @@ impl SystemPlan {
             Ok(to) => {
                 let memory = &mut self.memory;
                 memory.rollbacks.push(Stopwatch::begin(view.now));
-                memory.went_back_from.insert(current.store_path.clone());
+                memory.went_back_from.insert(current.store_path.to_string());
                 self.switch(current, to, reason, false, view.fresh);
             }
         }

@@ -112,17 +112,11 @@ fn ours(nix: &Ground, profile: &Profile, operation: &Operation) -> bool {
         Operation::Rollback => {
             let active = profile.active().unwrap().map_or(0, |g| g.number);
             let below = generations.iter().rev().find(|g| g.number < active);
-            below.is_some_and(|g| {
-                profile
-                    .switch_to(g.number, Path::new(&g.store_path))
-                    .is_ok()
-            })
+            below.is_some_and(|g| profile.switch_to(g.number, g.path()).is_ok())
         }
-        Operation::Switch(number) => find(*number).is_some_and(|g| {
-            profile
-                .switch_to(g.number, Path::new(&g.store_path))
-                .is_ok()
-        }),
+        Operation::Switch(number) => {
+            find(*number).is_some_and(|g| profile.switch_to(g.number, g.path()).is_ok())
+        }
         Operation::Delete(numbers) => profile.delete(numbers).is_ok(),
     }
 }

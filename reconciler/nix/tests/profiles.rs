@@ -50,14 +50,13 @@ impl Subject for Real {
     }
 
     fn damage(&self, generation: &Generation) {
-        let manifest = PathBuf::from(&generation.store_path).join(MANIFEST_FILE);
+        let manifest = generation.path().join(MANIFEST_FILE);
         std::fs::write(manifest, "{\"damaged\":true}").unwrap();
     }
 
     fn switch_from_outside(&self, agent: &AgentName, to: &Generation) {
         let profile = Profile::new(self.dir.path().join("state/profiles"), agent.clone());
-        let target = PathBuf::from(&to.store_path);
-        profile.switch_to(to.number, &target).unwrap();
+        profile.switch_to(to.number, to.path()).unwrap();
     }
 }
 
@@ -84,7 +83,7 @@ impl Subject for WithNix {
     }
 
     fn damage(&self, generation: &Generation) {
-        let bundle = Path::new(&generation.store_path);
+        let bundle = generation.path();
         self.nix.spoil(bundle, "{\"damaged\":true}");
     }
 
@@ -215,7 +214,7 @@ fn a_switch_goes_to_the_recorded_pair_alone() {
         let made = deploy(profiles, "a", &["one", "two"]);
         let pair = |number, store_path: &str| Generation {
             number,
-            store_path: store_path.to_owned(),
+            store_path: store_path.into(),
         };
         let changed = profiles.switch(&a, &pair(1, &made[1].store_path));
         assert!(matches!(
@@ -292,7 +291,7 @@ fn preparing_changes_no_generation_and_gives_what_is_then_activated() {
         assert_eq!(profiles.prepare(&a, "one", None).unwrap(), prepared);
         assert!(profiles.list(&a).unwrap().is_empty());
         let made = deploy(profiles, "a", &["one"]).remove(0);
-        assert_eq!(made.store_path, prepared);
+        assert_eq!(made.store_path, prepared.into());
         profiles.check(&made).unwrap();
     });
 }
@@ -309,7 +308,7 @@ fn damage_is_the_answer_of_a_verification() {
         assert!(profiles.check(&made[0]).is_err());
         let verified = profiles.verify(&made[0], &watch).unwrap();
         assert_eq!(verified.damage.len(), 1);
-        assert_eq!(verified.damage[0].path, made[0].store_path);
+        assert_eq!(verified.damage[0].path, *made[0].store_path);
         assert!(profiles.verify(&made[1], &watch).unwrap().damage.is_empty());
     });
 }

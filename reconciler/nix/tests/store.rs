@@ -53,7 +53,7 @@ fn a() -> AgentName {
 }
 
 fn place(generation: &Generation) -> PathBuf {
-    PathBuf::from(&generation.store_path)
+    generation.path().to_path_buf()
 }
 
 #[test]
@@ -134,7 +134,7 @@ fn garbage_collected_between_preparing_and_activating_is_made_again() {
     f.nix.collect_garbage();
     assert!(!Path::new(&prepared).exists());
     let made = f.profiles.activate(&a(), &text).unwrap();
-    assert_eq!(made.store_path, prepared);
+    assert_eq!(made.store_path, prepared.into());
     f.profiles.check(&made).unwrap();
 }
 

@@ -367,7 +367,7 @@ async fn a_lock_that_is_never_given_back_ends_the_wait() {
 async fn a_generation_without_a_switch_changes_nothing() {
     let real = Real::new();
     let [old, _] = both(&real);
-    fs::remove_file(Path::new(&old.store_path).join("bin/switch-to-configuration")).unwrap();
+    fs::remove_file(old.path().join("bin/switch-to-configuration")).unwrap();
     let error = switch(&real, &old).await.unwrap_err();
     assert!(matches!(error, SwitchError::NotASystem { .. }), "{error}");
     assert_eq!((real.launched(), numbers(&real)), (0, (2, 2)));
@@ -378,7 +378,7 @@ async fn a_switch_that_was_killed_is_lost() {
     let real = Real::new();
     let [old, _] = both(&real);
     fs::write(
-        Path::new(&old.store_path).join("bin/switch-to-configuration"),
+        old.path().join("bin/switch-to-configuration"),
         "#!/bin/sh\nkill -9 $PPID\n",
     )
     .unwrap();

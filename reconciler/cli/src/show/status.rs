@@ -53,7 +53,7 @@ fn row(agent: &AgentSummary) -> Vec<String> {
 /// What the machine runs, what is known of it, and what disagrees.
 fn system(system: &SystemStatus) -> String {
     let named = |generation: &Generation| match generation.number {
-        0 => generation.store_path.clone(),
+        0 => generation.store_path.to_string(),
         number => format!("generation {number}"),
     };
     let running = system.current.as_ref().map_or("none".to_owned(), named);

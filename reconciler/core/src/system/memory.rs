@@ -85,7 +85,7 @@ impl SystemMemory {
     /// What is known of a system.
     pub fn of(&self, store_path: &str) -> Option<&TriedSystem> {
         let mut tried = self.tried.iter();
-        tried.find(|tried| tried.generation.store_path == store_path)
+        tried.find(|tried| *tried.generation.store_path == *store_path)
     }
 
     /// The system that was proven last, other than the one at `active`.
@@ -104,7 +104,7 @@ impl SystemMemory {
             tried.verdict == Verdict::Good
                 && !tried.unusable
                 && is_there(&tried.generation)
-                && Some(tried.generation.store_path.as_str()) != active
+                && Some(tried.generation.store_path.as_ref()) != active
         });
         good.map(|tried| &tried.generation)
     }
@@ -173,7 +173,7 @@ impl SystemMemory {
         let to = self.newest_good(Some(&current.store_path), is_there);
         let to = to.cloned();
         let to = to.ok_or("NothingToGoBackTo")?;
-        if self.went_back_from.contains(&current.store_path) {
+        if self.went_back_from.contains(&*current.store_path) {
             return Err("RolledBackAlready");
         }
         let per = view.rules.per.get();
@@ -201,7 +201,7 @@ impl SystemMemory {
                 .iter()
                 .position(|t| Some(&t.generation) != good.as_ref());
             let gone = self.tried.remove(oldest.unwrap_or(0));
-            self.went_back_from.remove(&gone.generation.store_path);
+            self.went_back_from.remove(&*gone.generation.store_path);
         }
         self.tried.push(TriedSystem {
             generation: current.clone(),
@@ -221,7 +221,7 @@ impl SystemMemory {
 
     fn of_mut(&mut self, store_path: &str) -> Option<&mut TriedSystem> {
         let mut tried = self.tried.iter_mut();
-        tried.find(|tried| tried.generation.store_path == store_path)
+        tried.find(|tried| *tried.generation.store_path == *store_path)
     }
 
     pub(super) fn prove(&mut self, current: &Generation, wall: Wall) {

@@ -10,7 +10,7 @@ const COMING: Standing = Standing::Coming { is_new: false };
 fn system(number: u64) -> Generation {
     Generation {
         number,
-        store_path: format!("/system/{number}"),
+        store_path: format!("/system/{number}").into(),
     }
 }
 

@@ -122,7 +122,7 @@ impl Profile {
             })?;
         let _lock = self.lock()?;
         let highest = self.list()?.pop();
-        let (number, is_new) = match highest.filter(|highest| highest.store_path == store_path) {
+        let (number, is_new) = match highest.filter(|highest| *highest.store_path == *store_path) {
             Some(highest) => (highest.number, false),
             None => (self.make_link(target)?, true),
         };
@@ -136,7 +136,7 @@ impl Profile {
         self.point_to(number)?;
         Ok(Generation {
             number,
-            store_path: store_path.to_owned(),
+            store_path: store_path.into(),
         })
     }
 
@@ -173,12 +173,12 @@ impl Profile {
             profile: profile.clone(),
             number,
         })?;
-        if Path::new(&found.store_path) != expected {
+        if found.path() != expected {
             return Err(ProfileError::TargetChanged {
                 profile,
                 number,
                 expected: expected.display().to_string(),
-                found: found.store_path,
+                found: found.store_path.to_string(),
             });
         }
         self.point_to(number)
@@ -241,7 +241,10 @@ impl Profile {
             other => other?,
         };
         let target = target.and_then(|target| target.into_os_string().into_string().ok());
-        Ok(target.map(|store_path| Generation { number, store_path }))
+        Ok(target.map(|store_path| Generation {
+            number,
+            store_path: store_path.into(),
+        }))
     }
 
     /// The highest number in use plus one. Counted are all names that Nix reads as a number,

@@ -57,7 +57,7 @@ fn links_are_laid_out_as_nix_does() {
     assert_eq!(f.target("a-1-link"), "/x");
     let expected = Generation {
         number: 2,
-        store_path: "/y".to_owned(),
+        store_path: "/y".into(),
     };
     assert_eq!(f.profile.active().unwrap(), Some(expected));
 }

@@ -5,7 +5,7 @@ use std::{
     io,
     ops::ControlFlow,
     path::{Path, PathBuf},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use osmoda_core::{digest::Digest, name::AgentName, observed::Generation};
@@ -38,8 +38,8 @@ struct State {
 
 #[derive(Debug, Default)]
 struct Entries {
-    active: Option<u64>,
-    generations: BTreeMap<u64, String>,
+    active: Option<Generation>,
+    generations: BTreeMap<u64, Arc<str>>,
 }
 
 impl MemoryProfiles {
@@ -55,7 +55,7 @@ impl MemoryProfiles {
 
     /// Spoils a bundle: whoever uses it finds it damaged. Gives whether there is one.
     pub fn damage(&self, generation: &Generation) -> bool {
-        match self.state().bundles.get_mut(&generation.store_path) {
+        match self.state().bundles.get_mut(&*generation.store_path) {
             Some(manifest) => {
                 manifest.push('!');
                 true
@@ -69,10 +69,10 @@ impl MemoryProfiles {
     pub fn switch_from_outside(&self, agent: &AgentName, number: u64) -> bool {
         let mut state = self.state();
         let entries = state.profiles.get_mut(agent);
-        let Some(entries) = entries.filter(|e| e.generations.contains_key(&number)) else {
+        let Some((entries, to)) = entries.and_then(|e| e.get(number).map(|to| (e, to))) else {
             return false;
         };
-        entries.active = Some(number);
+        entries.active = Some(to);
         true
     }
 
@@ -81,7 +81,7 @@ impl MemoryProfiles {
     pub fn delete_from_outside(&self, agent: &AgentName, number: u64) -> bool {
         let mut state = self.state();
         let entries = state.profiles.get_mut(agent);
-        let Some(entries) = entries.filter(|e| e.active != Some(number)) else {
+        let Some(entries) = entries.filter(|e| !e.is_active(number)) else {
             return false;
         };
         entries.generations.remove(&number).is_some()
@@ -91,7 +91,7 @@ impl MemoryProfiles {
     /// knows of no root. Gives whether there was one.
     pub fn lose(&self, generation: &Generation) -> bool {
         let mut state = self.state();
-        state.bundles.remove(&generation.store_path).is_some()
+        state.bundles.remove(&*generation.store_path).is_some()
     }
 
     /// Removes every damaged bundle, as the message about it asks a person to.
@@ -150,7 +150,7 @@ impl State {
             let mut paths = entries
                 .iter()
                 .flat_map(|entries| entries.generations.values());
-            paths.any(|used| used == path)
+            paths.any(|used| **used == *path)
         };
         // DIGEST-NAME, below a directory whose name has no hyphen.
         let is_its = |path: &str| {
@@ -168,7 +168,7 @@ impl Entries {
         generations
             .map(|(number, store_path)| Generation {
                 number: *number,
-                store_path: store_path.clone(),
+                store_path: Arc::clone(store_path),
             })
             .collect()
     }
@@ -176,24 +176,30 @@ impl Entries {
     fn get(&self, number: u64) -> Option<Generation> {
         self.generations.get(&number).map(|store_path| Generation {
             number,
-            store_path: store_path.clone(),
+            store_path: Arc::clone(store_path),
         })
+    }
+
+    fn is_active(&self, number: u64) -> bool {
+        (self.active.as_ref()).is_some_and(|active| active.number == number)
     }
 
     /// As [`crate::profile::Profile::set`].
     fn set(&mut self, store_path: &str) -> Generation {
         let highest = self.generations.last_key_value();
         let number = match highest {
-            Some((number, target)) if target == store_path => *number,
+            Some((number, target)) if **target == *store_path => *number,
             Some((number, _)) => number + 1,
             None => 1,
         };
-        self.generations.insert(number, store_path.to_owned());
-        self.active = Some(number);
-        Generation {
+        let generation = Generation {
             number,
-            store_path: store_path.to_owned(),
-        }
+            store_path: store_path.into(),
+        };
+        let target = Arc::clone(&generation.store_path);
+        self.generations.insert(number, target);
+        self.active = Some(generation.clone());
+        generation
     }
 }
 
@@ -205,7 +211,7 @@ impl Profiles for MemoryProfiles {
     fn active(&self, agent: &AgentName) -> Result<Option<Generation>, ProfileError> {
         let state = self.state();
         let entries = state.profiles.get(agent);
-        Ok(entries.and_then(|entries| entries.get(entries.active?)))
+        Ok(entries.and_then(|entries| entries.active.clone()))
     }
 
     fn list(&self, agent: &AgentName) -> Result<Vec<Generation>, ProfileError> {
@@ -242,8 +248,8 @@ impl Profiles for MemoryProfiles {
             .bundles
             .insert(store_path.clone(), manifest.to_owned());
         let entries = state.profiles.entry(agent.clone()).or_default();
-        match entries.active.and_then(|number| entries.get(number)) {
-            Some(active) if active.store_path == store_path => Ok(active),
+        match &entries.active {
+            Some(active) if *active.store_path == *store_path => Ok(active.clone()),
             _ => Ok(entries.set(&store_path)),
         }
     }
@@ -261,15 +267,15 @@ impl Profiles for MemoryProfiles {
             paths: 1,
             ..Verified::default()
         };
-        let path = &generation.store_path;
+        let path = &*generation.store_path;
         match self.state().bundles.get(path) {
-            None => verified.damage = vec![Damage::new(path.clone(), Fault::Invalid)],
+            None => verified.damage = vec![Damage::new(path.to_string(), Fault::Invalid)],
             Some(manifest) => {
                 verified.bytes = manifest.len() as u64;
                 let found = Digest::of(manifest.as_bytes());
                 if !path.starts_with(&format!("{BUNDLES}/{found}-")) {
                     let why = "its digest has changed".to_owned();
-                    verified.damage = vec![Damage::new(path.clone(), Fault::Unreadable(why))];
+                    verified.damage = vec![Damage::new(path.to_string(), Fault::Unreadable(why))];
                 }
             }
         }
@@ -282,7 +288,7 @@ impl Profiles for MemoryProfiles {
         match watch(progress) {
             ControlFlow::Continue(()) => Ok(verified),
             ControlFlow::Break(()) => {
-                let path = path.clone();
+                let path = path.to_owned();
                 Err(BundleError::Store(StoreError::Cancelled { path }).into())
             }
         }
@@ -303,12 +309,12 @@ impl Profiles for MemoryProfiles {
             return Err(ProfileError::TargetChanged {
                 profile,
                 number,
-                expected: to.store_path.clone(),
-                found: found.store_path,
+                expected: to.store_path.to_string(),
+                found: found.store_path.to_string(),
             });
         }
         state.read(&to.store_path)?;
-        state.profiles.entry(agent.clone()).or_default().active = Some(number);
+        state.profiles.entry(agent.clone()).or_default().active = Some(to.clone());
         Ok(())
     }
 
@@ -322,7 +328,12 @@ impl Profiles for MemoryProfiles {
         let Some(entries) = state.profiles.get_mut(agent) else {
             return Ok(Vec::new());
         };
-        let numbers = superfluous(&entries.list(), entries.active, keep, protected);
+        let numbers = superfluous(
+            &entries.list(),
+            entries.active.as_ref().map(|active| active.number),
+            keep,
+            protected,
+        );
         entries
             .generations
             .retain(|number, _| !numbers.contains(number));

@@ -87,7 +87,7 @@ impl SymlinkProfiles {
         let used: BTreeSet<PathBuf> = self
             .list(agent)?
             .into_iter()
-            .map(|generation| generation.store_path.into())
+            .map(|generation| generation.path().into())
             .collect();
         Ok(self.bundles.sweep(agent, |path| used.contains(path))?)
     }
@@ -152,7 +152,7 @@ impl Profiles for SymlinkProfiles {
         let path = self.bundles.write(agent, manifest, None)?;
         let profile = self.profile(agent);
         match profile.active()? {
-            Some(active) if Path::new(&active.store_path) == path => Ok(active),
+            Some(active) if active.path() == path => Ok(active),
             _ => profile.set_after(&path, |link| {
                 Ok(self.bundles.protect(agent, manifest, link, &path)?)
             }),
@@ -160,21 +160,19 @@ impl Profiles for SymlinkProfiles {
     }
 
     fn manifest(&self, generation: &Generation) -> Result<String, ProfileError> {
-        Ok(self.bundles.read(Path::new(&generation.store_path))?)
+        Ok(self.bundles.read(generation.path())?)
     }
 
     fn check(&self, generation: &Generation) -> Result<(), ProfileError> {
-        Ok(self.bundles.check(Path::new(&generation.store_path))?)
+        Ok(self.bundles.check(generation.path())?)
     }
 
     fn verify(&self, generation: &Generation, watch: &Watch<'_>) -> Result<Verified, ProfileError> {
-        Ok(self
-            .bundles
-            .verify(Path::new(&generation.store_path), watch)?)
+        Ok(self.bundles.verify(generation.path(), watch)?)
     }
 
     fn switch(&self, agent: &AgentName, to: &Generation) -> Result<(), ProfileError> {
-        let path = Path::new(&to.store_path);
+        let path = to.path();
         let profile = self.profile(agent);
         // Of a generation that is not there, its missing bundle is not the news.
         if profile.list()?.contains(to) {

@@ -135,7 +135,7 @@ impl MemorySystem {
         state.apply(store_path, &SwitchExit::Done);
         Generation {
             number,
-            store_path: store_path.to_owned(),
+            store_path: store_path.into(),
         }
     }
 
@@ -338,10 +338,10 @@ impl State {
         let (profile, number) = (PROFILE.into(), to.number);
         match self.generations.get(&number) {
             None => Err(ProfileError::NoSuchGeneration { profile, number }),
-            Some(found) if *found != to.store_path => Err(ProfileError::TargetChanged {
+            Some(found) if *found != *to.store_path => Err(ProfileError::TargetChanged {
                 profile,
                 number,
-                expected: to.store_path.clone(),
+                expected: to.store_path.to_string(),
                 found: found.clone(),
             }),
             Some(_) => {
@@ -362,7 +362,7 @@ impl State {
             *self.launches.entry(id).or_default() += 1;
         }
         let launched = Launched {
-            to: to.store_path.clone(),
+            to: to.store_path.to_string(),
             ends_at: Instant::now() + self.takes,
             exit,
             is_applied: false,
@@ -393,7 +393,7 @@ impl SystemSwitcher for MemorySystem {
         Ok(SystemState {
             profile: active.map(|store_path| Generation {
                 number: state.active,
-                store_path: store_path.clone(),
+                store_path: store_path.as_str().into(),
             }),
             profile_is_there: active.is_some(),
             current: Some(state.running(&state.current)),
@@ -407,7 +407,7 @@ impl SystemSwitcher for MemorySystem {
         Ok(generations
             .map(|(number, store_path)| Generation {
                 number: *number,
-                store_path: store_path.clone(),
+                store_path: store_path.as_str().into(),
             })
             .collect())
     }
@@ -417,10 +417,10 @@ impl SystemSwitcher for MemorySystem {
     }
 
     fn verify(&self, generation: &Generation, _: &Watch<'_>) -> Result<Verified, SwitchError> {
-        let path = &generation.store_path;
+        let path = &*generation.store_path;
         let damaged = self.state().damaged.contains(path);
         let fault = store::Fault::Unreadable("ordered by the simulator".to_owned());
-        let damage = damaged.then(|| Damage::new(path.clone(), fault));
+        let damage = damaged.then(|| Damage::new(path.to_string(), fault));
         Ok(Verified {
             paths: 1,
             bytes: path.len() as u64,

@@ -124,7 +124,7 @@ impl SystemSwitcher for NixosSwitcher {
     fn observe(&self) -> Result<SystemState, SwitchError> {
         let generations = self.profile.list()?;
         let profile = self.profile.active()?;
-        let is_there = |generation: &Generation| Path::new(&generation.store_path).exists();
+        let is_there = |generation: &Generation| generation.path().exists();
         Ok(SystemState {
             profile_is_there: profile.as_ref().is_some_and(is_there),
             profile,
@@ -144,11 +144,11 @@ impl SystemSwitcher for NixosSwitcher {
     fn verify(&self, generation: &Generation, watch: &Watch<'_>) -> Result<Verified, SwitchError> {
         let path = &generation.store_path;
         let unfit = |error: crate::store_path::StorePathError| SwitchError::NotASystem {
-            path: path.clone(),
+            path: path.to_string(),
             why: error.to_string(),
         };
         let store = self.store.as_ref();
-        let store = store.ok_or_else(|| SwitchError::NoStore(path.clone()))?;
+        let store = store.ok_or_else(|| SwitchError::NoStore(path.to_string()))?;
         let parsed = store.dir().parse(path).map_err(unfit)?;
         Ok(store.verify(&parsed, watch)?)
     }
@@ -163,12 +163,12 @@ impl SystemSwitcher for NixosSwitcher {
         loop {
             let lock = SwitchLock::acquire(&self.paths.lock, deadline).await?;
             let (profile, to_set) = (self.profile.clone(), to.clone());
-            let set = move || Ok(profile.switch_to(to_set.number, Path::new(&to_set.store_path))?);
+            let set = move || Ok(profile.switch_to(to_set.number, to_set.path())?);
             self.blocking("set", set).await?;
             // The switch takes it itself.
             drop(lock);
             let attempt = Attempt::new(&self.paths, *id, number);
-            attempt.launch(Path::new(&to.store_path)).await?;
+            attempt.launch(to.path()).await?;
             let outcome = attempt.ended().await?;
             let outcome = outcome.ok_or_else(|| SwitchError::Launch {
                 unit: attempt.unit(),

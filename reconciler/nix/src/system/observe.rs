@@ -119,7 +119,7 @@ impl SystemState {
             None => found.push(Disagreement::NoProfile),
             Some(next) if !self.profile_is_there => found.push(Disagreement::ProfileDangles {
                 number: next.number,
-                store_path: next.store_path.clone(),
+                store_path: next.store_path.to_string(),
             }),
             Some(_) => {}
         }
@@ -140,7 +140,7 @@ impl SystemState {
 
     fn difference(&self, current: &Running) -> Option<Disagreement> {
         let next = self.profile.as_ref()?;
-        if current.store_path == next.store_path {
+        if *current.store_path == *next.store_path {
             return None;
         }
         Some(match (current.number, &current.specialisation) {
@@ -176,12 +176,12 @@ pub(super) fn running(
     let same = generations
         .iter()
         .rev()
-        .find(|g| g.store_path == store_path);
+        .find(|g| *g.store_path == *store_path);
     let number = same.map(|generation| generation.number);
     let specialisation = match number {
         Some(_) => None,
         None => generations.iter().rev().find_map(|generation| {
-            let name = specialisation_name(Path::new(&generation.store_path), &target)?;
+            let name = specialisation_name(generation.path(), &target)?;
             let number = generation.number;
             Some(Specialisation { name, number })
         }),
@@ -210,7 +210,7 @@ mod tests {
     fn generation(number: u64, store_path: &str) -> Generation {
         Generation {
             number,
-            store_path: store_path.to_owned(),
+            store_path: store_path.into(),
         }
     }
 

@@ -46,7 +46,7 @@ pub enum Closure {
 }
 
 /// What is known of closures, by store path.
-pub(super) type Closures = BTreeMap<String, Closure>;
+pub(super) type Closures = BTreeMap<Arc<str>, Closure>;
 
 /// A closure that was hashed.
 #[derive(Debug)]
@@ -115,14 +115,14 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
         let Some(known) = self.known_closures(agent) else {
             return;
         };
-        let before = match known.get(&generation.store_path) {
+        let before = match known.get(&*generation.store_path) {
             Some(Closure::UnderWay(_)) => return,
             Some(Closure::Hashed(verified)) => Some(verified.clone()),
             Some(Closure::Unknown(_)) | None => None,
         };
         let progress = Arc::new(Mutex::new(Progress::default()));
         let under_way = Closure::UnderWay(Arc::clone(&progress));
-        known.insert(generation.store_path.clone(), under_way);
+        known.insert(Arc::clone(&generation.store_path), under_way);
         let (offload, permits) = (self.offload, Arc::clone(&self.closure_permits));
         let agent = agent.cloned();
         self.closures.spawn(async move {
@@ -172,11 +172,11 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
         let Some(known) = self.known_closures(agent) else {
             return;
         };
-        let path = hashed.generation.store_path.clone();
+        let path = Arc::clone(&hashed.generation.store_path);
         let verified = match hashed.result {
             Ok(verified) => verified,
             Err(why) => {
-                tracing::warn!(of = whose, path, reason = %why, "a closure could not be verified");
+                tracing::warn!(of = whose, path = %path, reason = %why, "a closure could not be verified");
                 known.insert(path, Closure::Unknown(why));
                 return;
             }
@@ -220,7 +220,7 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
     /// for again, so that a repair is enough to bring the agent back.
     pub(super) fn hash_refused(&mut self, name: &AgentName, generation: Generation) {
         let state = self.agents.get(name);
-        let known = state.and_then(|state| state.closures.get(&generation.store_path));
+        let known = state.and_then(|state| state.closures.get(&*generation.store_path));
         if matches!(known, Some(Closure::Hashed(known)) if !known.damage.is_empty()) {
             self.hash_closure(name, generation, START_REFUSED);
         }

@@ -86,7 +86,7 @@ fn item(
     let reason = tried.and_then(|tried| tried.reason);
     GenerationItem {
         number: generation.number,
-        store_path: generation.store_path.clone(),
+        store_path: generation.store_path.to_string(),
         created_at: tried.map(|tried| tried.activated_at.to_string()),
         verdict: tried.map_or(Verdict::Unproven, |tried| tried.verdict),
         reason: reason.map_or("", BadReason::word).to_owned(),
@@ -95,7 +95,7 @@ fn item(
         last_known_good: rollout.last_known_good() == Some(generation),
         closure: state
             .closures
-            .get(&generation.store_path)
+            .get(&*generation.store_path)
             .map(Closure::status),
     }
 }

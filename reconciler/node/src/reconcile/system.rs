@@ -119,7 +119,7 @@ fn is_done(system: &impl SystemSwitcher, to: &Generation) -> bool {
     SystemSwitcher::observe(system).is_ok_and(|state| {
         let runs = state
             .current
-            .is_some_and(|it| it.store_path == to.store_path);
+            .is_some_and(|it| *it.store_path == *to.store_path);
         runs && state.profile.as_ref() == Some(to)
     })
 }
@@ -186,7 +186,7 @@ pub(super) fn current(state: &SystemState) -> Option<Generation> {
     let running = state.current.as_ref()?;
     Some(Generation {
         number: running.number.unwrap_or(0),
-        store_path: running.store_path.clone(),
+        store_path: running.store_path.clone().into(),
     })
 }
 

@@ -79,14 +79,14 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
             let tried = memory.of(&generation.store_path);
             GenerationItem {
                 number: generation.number,
-                store_path: generation.store_path.clone(),
+                store_path: generation.store_path.to_string(),
                 created_at: tried.map(|tried| tried.seen_at.to_string()),
                 verdict: tried.map_or(Verdict::Unproven, |tried| tried.verdict),
                 reason: tried.and_then(|t| t.reason.clone()).unwrap_or_default(),
                 active: running.as_ref() == Some(generation),
                 desired: state.profile.as_ref() == Some(generation),
                 last_known_good: good == Some(generation),
-                closure: closures.get(&generation.store_path).map(Closure::status),
+                closure: closures.get(&*generation.store_path).map(Closure::status),
             }
         };
         Some(Ok(GenerationList {
@@ -120,7 +120,7 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
             (Err(why), _) | (_, Err(why)) => return impossible(&why),
         };
         let running = current(&state);
-        let path = running.as_ref().map(|running| running.store_path.as_str());
+        let path = running.as_ref().map(|running| running.store_path.as_ref());
         let found = match to {
             None => memory.good_other_than(path).cloned(),
             Some(number) => listed.iter().find(|g| g.number == number).cloned(),

@@ -231,7 +231,7 @@ mod tests {
             invocation,
             generation: Generation {
                 number: 1,
-                store_path: "/bundle".to_owned(),
+                store_path: "/bundle".to_owned().into(),
             },
             started_at: clock.mono(),
             state: InstanceState::Running { pid: leader },

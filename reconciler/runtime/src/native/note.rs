@@ -197,7 +197,7 @@ mod tests {
             invocation: InvocationId([0xab; 16]),
             generation: &Generation {
                 number: 3,
-                store_path: "/nix/store/x-bundle".to_owned(),
+                store_path: "/nix/store/x-bundle".to_owned().into(),
             },
             started_at: Mono(77),
             boot_id: "boot",

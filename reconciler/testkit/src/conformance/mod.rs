@@ -203,7 +203,9 @@ pub fn agent() -> AgentName {
 pub fn generation() -> Generation {
     Generation {
         number: 7,
-        store_path: "/nix/store/00000000000000000000000000000000-subject".to_owned(),
+        store_path: "/nix/store/00000000000000000000000000000000-subject"
+            .to_owned()
+            .into(),
     }
 }
 

@@ -147,7 +147,7 @@ impl Simulation {
         let listed = self.profiles.list(agent).unwrap_or_default();
         let active = self.profiles.active(agent).ok().flatten();
         let other = listed.iter().find(|g| g.number == number);
-        let shared = |path: &str| active.as_ref().is_some_and(|a| a.store_path == path);
+        let shared = |path: &str| active.as_ref().is_some_and(|a| *a.store_path == *path);
         let Some(generation) = other.filter(|g| !shared(&g.store_path)) else {
             return format!("{agent} has no other generation {number}");
         };

@@ -15,7 +15,7 @@ const S: u64 = 1_000_000;
 fn generation(number: u64) -> Generation {
     Generation {
         number,
-        store_path: format!("/bundle/{number}"),
+        store_path: format!("/bundle/{number}").into(),
     }
 }
 

@@ -132,7 +132,7 @@ async fn watch(set: impl FnOnce(&mut spec::Probes), script: Script, time: Ms) ->
         invocation: InvocationId([7; 16]),
         generation: Generation {
             number: 1,
-            store_path: "/bundle".to_owned(),
+            store_path: "/bundle".into(),
         },
         started_at: Mono(0),
         state: InstanceState::Running { pid: 1 },

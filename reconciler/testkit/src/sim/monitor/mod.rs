@@ -198,7 +198,7 @@ impl Monitor {
             let held = inner.profiles.list(agent).unwrap_or_default();
             let desired = |path: &str| model.desired.as_deref() == Some(digest_in(path));
             let is_held = (held.iter())
-                .any(|g| desired(&g.store_path) && !inner.spoiled.contains(&g.store_path));
+                .any(|g| desired(&g.store_path) && !inner.spoiled.contains(&*g.store_path));
             (!is_held).then(|| agent.clone())
         };
         let waited: Vec<_> = inner.models.iter().filter_map(waited).collect();
@@ -225,13 +225,15 @@ impl Monitor {
 
     /// A generation was damaged, lost or deleted by somebody.
     pub fn spoil(&self, generation: &Generation) {
-        self.inner().spoiled.insert(generation.store_path.clone());
+        self.inner()
+            .spoiled
+            .insert(generation.store_path.to_string());
     }
 
     /// An instance is about to be started.
     pub fn starts(&self, agent: &AgentName, invocation: InvocationId, generation: &Generation) {
         let mut inner = self.inner();
-        let path = &generation.store_path;
+        let path = &*generation.store_path;
         let intended = inner.intents.get(&invocation.to_string());
         let act = match intended {
             Some(intended) if intended != path => Err(format!(

@@ -50,7 +50,7 @@ impl Inner {
     fn check_wait(&mut self, agent: &AgentName, said: &Said<'_>) -> Checked {
         let path = said.path("generation").unwrap_or_default();
         let active = self.profiles.active(agent).ok().flatten();
-        let is_active = active.is_some_and(|active| active.store_path == path);
+        let is_active = active.is_some_and(|active| *active.store_path == *path);
         let honest = self.honest(path).cloned();
         let restarts = &mut self.model(agent).restarts;
         restarts.not_before = None;

@@ -44,7 +44,7 @@ impl Rollouts {
     /// The loop deleted generations: they are forgotten, unless they are Bad.
     pub fn deleted(&mut self, before: &[Generation], now: &[Generation]) {
         let gone = |path: &String| {
-            let in_it = |all: &[Generation]| all.iter().any(|g| g.store_path == *path);
+            let in_it = |all: &[Generation]| all.iter().any(|g| *g.store_path == **path);
             in_it(before) && !in_it(now)
         };
         self.good.retain(|path| !gone(path));
@@ -169,7 +169,7 @@ impl Inner {
             return Err(format!("{agent} is rolled back beyond its budget"));
         }
         // Passed over with reason: it is what is gone back from, or it is not there as it was.
-        let there = |path: &str| listed.iter().any(|g| g.store_path == path);
+        let there = |path: &str| listed.iter().any(|g| *g.store_path == *path);
         let usable =
             |path: &&String| Some(path.as_str()) != from && there(path) && !spoiled.contains(*path);
         if !rollouts.good.iter().any(|path| path == to) {
@@ -193,7 +193,7 @@ impl Inner {
             return Ok(()); // the intent may be one of those that are kept back
         }
         let model = self.model(agent);
-        let path = &now.store_path;
+        let path = &*now.store_path;
         let (intended, operator) = match &model.lives.open {
             Some(Open::Switch { path: to, operator }) => (to == path, *operator),
             Some(Open::Activate { digest }) => (digest == digest_in(path), false),
@@ -217,7 +217,7 @@ impl Monitor {
     pub fn runs_good(&self, agent: &AgentName) -> bool {
         let inner = self.inner();
         let active = inner.profiles.active(agent).ok().flatten();
-        let active = active.filter(|active| !inner.spoiled.contains(&active.store_path));
+        let active = active.filter(|active| !inner.spoiled.contains(&*active.store_path));
         let honest = active.and_then(|active| inner.honest(&active.store_path).cloned());
         honest.is_some_and(|honest| is_good(&honest.spec.command))
     }
@@ -241,7 +241,7 @@ impl Monitor {
         let model = inner.model(agent);
         let rollouts = &model.rollouts;
         let usable = |path: &&String| {
-            !spoiled.contains(*path) && listed.iter().any(|g| g.store_path == **path)
+            !spoiled.contains(*path) && listed.iter().any(|g| *g.store_path == ***path)
         };
         let known_good = rollouts.good.iter().rev().find(usable);
         let desired = model.desired.as_deref() == Some(digest_in(&active));
@@ -249,9 +249,9 @@ impl Monitor {
         let went_back =
             (model.desired.iter()).any(|desired| rollouts.went_back_for.contains(desired));
         let allowed = desired
-            || rollouts.chosen.as_ref() == Some(&active)
-            || known_good == Some(&active)
-            || spoiled.contains(&active) // by somebody: the loop makes nothing active that it cannot read
+            || rollouts.chosen.as_deref() == Some(&*active)
+            || known_good.map(String::as_str) == Some(&*active)
+            || spoiled.contains(&*active) // by somebody: the loop makes nothing active that it cannot read
             || went_back
             || !rolls_back
             || rollouts.rollbacks >= ROLLBACKS_MAX

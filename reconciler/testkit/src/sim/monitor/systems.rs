@@ -151,7 +151,7 @@ impl Monitor {
     /// A switch is about to be carried out, or followed.
     pub fn switches_system(&self, id: InvocationId, to: &Generation) {
         let mut inner = self.inner();
-        let wanted = |open: &Switch| open.id == id.to_string() && open.to == to.store_path;
+        let wanted = |open: &Switch| open.id == id.to_string() && *open.to == *to.store_path;
         let intended = inner.systems.open.as_ref().is_some_and(wanted);
         let act = inner.about_to(intended, || "the system was switched".to_owned());
         inner.keep(act);
@@ -186,7 +186,7 @@ impl Monitor {
         };
         let mut active = inner.models.keys().filter_map(|agent| {
             let active = inner.profiles.active(agent).ok().flatten();
-            active.map(|active| active.store_path)
+            active.map(|active| active.store_path.to_string())
         });
         if !active.all(|path| is_good(&path)) {
             return Ok(());
