@@ -120,7 +120,7 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
         self.resyncs = self.resyncs.wrapping_add(1);
         let mut instances = found.iter().peekable();
         let mut turn = self.resyncs;
-        for (name, state) in &self.agents {
+        for (name, state) in self.agents.iter() {
             turn = turn.wrapping_add(1);
             while instances
                 .next_if(|instance| instance.agent < *name)
@@ -147,13 +147,11 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
         } else {
             Desire::Unread
         };
-        let entry = self.agents.entry(agent.clone());
-        entry.or_insert_with(|| {
-            Box::new(AgentState {
-                desire,
-                ..AgentState::default()
-            })
-        });
+        let new = || AgentState {
+            desire,
+            ..AgentState::default()
+        };
+        self.agents.get_or_insert_with(agent.clone(), new);
         self.dirty.insert(agent);
     }
 
@@ -255,7 +253,7 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
                 recipe: state.recipe,
                 ..AgentState::default()
             };
-            self.agents.insert(name.clone(), Box::new(again));
+            self.agents.get_or_insert_with(name.clone(), || again);
         }
     }
 

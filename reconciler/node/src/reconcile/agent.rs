@@ -18,7 +18,7 @@ use osmoda_nix::{eval::Recipe, profile::ProfileError, profiles::Profiles};
 use osmoda_runtime::Runtime;
 
 use super::closure::Closures;
-use crate::{detect::board::Board, error::chain, specs};
+use crate::{detect::board::Board, error::chain, metrics::Seen, specs};
 
 /// Most lines of output kept with a failure.
 pub const LAST_OUTPUT_LINES: usize = 20;
@@ -108,6 +108,8 @@ pub struct AgentState {
     pub(super) active: Option<Active>,
     /// What the last plan was made of, if that was known.
     pub(super) planned: Option<Planned>,
+    /// What was told last for /metrics.
+    pub(super) metered: Option<Seen>,
 }
 
 /// What no message may have told of, as a plan saw it.

@@ -15,7 +15,11 @@ use osmoda_core::{
 use osmoda_nix::profiles::Profiles;
 use osmoda_runtime::Runtime;
 
-use super::{NODE_SPEC_KEY, Reconciler, agent::Desire, journal::Journal};
+use super::{
+    NODE_SPEC_KEY, Reconciler,
+    agent::{AgentState, Desire},
+    journal::Journal,
+};
 use crate::{
     handle::SpecsRead,
     specs::{Loaded, LoadedAgent, Rejected},
@@ -99,7 +103,8 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
     }
 
     fn declare(&mut self, name: &AgentName, loaded: &LoadedAgent) {
-        let state = self.agents.entry(name.clone()).or_default();
+        let agents = &mut self.agents;
+        let state = agents.get_or_insert_with(name.clone(), AgentState::default);
         let mut desired = Desired::new(loaded.agent.clone());
         if let Some(known) = state.known_agent(desired.digest) {
             desired.agent = known;
@@ -188,7 +193,7 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
     /// Nix evaluates them. Gives whom they declare.
     pub fn carry_on(&mut self) -> BTreeMap<AgentName, Arc<Agent>> {
         let mut declared = BTreeMap::new();
-        for (name, state) in &mut self.agents {
+        for (name, state) in self.agents.iter_mut() {
             if state.desire != Desire::Unread || state.memory.withdrawn {
                 continue;
             }

@@ -41,8 +41,8 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
         if self.signs.due.is_none_or(|due| due > now) {
             return;
         }
-        let mut memories = self.agents.values().map(|state| &state.memory);
-        self.signs.due = memories.any(is_on_probation).then(|| now.after(SIGN_EVERY));
+        let somebody = (self.agents.values()).any(|state| is_on_probation(&state.memory));
+        self.signs.due = somebody.then(|| now.after(SIGN_EVERY));
         if self.signs.due.is_some() {
             self.put_node_memory();
         }

@@ -13,7 +13,7 @@ use super::{Reconciler, journal::Journal};
 use crate::metrics::{Depths, Seen};
 
 impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
-    /// Keeps what this turn sees of an agent until the turn has acted.
+    /// Keeps what this turn sees of an agent that no turn saw before, until it has acted.
     pub(super) fn meter(&mut self, name: &AgentName, observed: &Observed, plan: &AgentPlan) {
         let running = match &observed.instance {
             Observation::Known(Some(instance)) => Some(instance)
@@ -25,15 +25,19 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
             Observation::Known(Some(active)) => active.generation.number,
             Observation::Known(None) | Observation::Unknown(_) => 0,
         };
-        let serves = self.agents.get(name).is_some_and(|state| state.serves);
+        let Some(state) = self.agents.get_mut(name) else {
+            return;
+        };
         let seen = Seen {
             running,
-            ready: running.is_some() && serves,
+            ready: running.is_some() && state.serves,
             generation,
             incident: plan.memory.incident.is_some(),
             paused: plan.memory.paused.is_some() || self.all_paused.is_some(),
         };
-        self.seen.push((name.clone(), seen));
+        if state.metered.replace(seen) != Some(seen) {
+            self.seen.push((name.clone(), seen));
+        }
     }
 
     /// The turn that began at `since` has acted: tells what it saw and how long it took.

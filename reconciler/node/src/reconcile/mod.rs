@@ -12,6 +12,7 @@
 mod accept;
 pub mod act;
 pub mod agent;
+mod agents;
 mod build;
 mod closure;
 mod dependencies;
@@ -57,7 +58,8 @@ use tokio::{sync::mpsc, task::JoinSet};
 pub use self::accept::NODE_SPEC_KEY;
 use self::{
     act::Begun,
-    agent::{AgentState, Desire, Moment},
+    agent::{Desire, Moment},
+    agents::Agents,
     ending::Ending,
     expect::Expected,
     journal::Journal,
@@ -131,8 +133,7 @@ pub struct Reconciler<R, P, J> {
     woken: mpsc::UnboundedReceiver<AgentName>,
     /// Who depends on whom, the other way round.
     dependents: BTreeMap<AgentName, BTreeSet<AgentName>>,
-    /// Boxed: to find one among thousands reads the nodes of a small tree, and then only this one.
-    agents: BTreeMap<AgentName, Box<AgentState>>,
+    agents: Agents,
     dirty: BTreeSet<AgentName>,
     timers: BTreeSet<(Mono, AgentName)>,
     resync_at: Mono,
@@ -160,7 +161,7 @@ pub struct Reconciler<R, P, J> {
     closures: JoinSet<closure::Hashed>,
     closure_permits: Arc<tokio::sync::Semaphore>,
     meters: Arc<Meters>,
-    /// What this turn saw, until it has acted.
+    /// What this turn saw that is new, until it has acted.
     seen: Vec<(AgentName, Seen)>,
     system: system::SystemWatch,
     signs: life::SignsOfLife,
@@ -201,7 +202,7 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
             detectors,
             woken,
             dependents: BTreeMap::new(),
-            agents: BTreeMap::new(),
+            agents: Agents::default(),
             dirty: BTreeSet::new(),
             timers: BTreeSet::new(),
             resync_at: now.after(RESYNC),

@@ -57,7 +57,7 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
     fn each_look(&mut self, mut show: impl FnMut(Look<'_>)) {
         let all_paused = self.all_paused.clone();
         let moment = self.query_moment(all_paused.as_ref());
-        for (name, state) in &mut self.agents {
+        for (name, state) in self.agents.iter_mut() {
             let board = self.detectors.board();
             let observed = state.observe(name, &*self.runtime, &*self.profiles, board);
             show(Look::new(name, state, observed, moment, &*self.runtime));
@@ -177,7 +177,7 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
     fn each_view(&mut self, mut show: impl FnMut(&AgentName, &View<'_>)) {
         let all_paused = self.all_paused.clone();
         let moment = self.query_moment(all_paused.as_ref());
-        for (name, state) in &mut self.agents {
+        for (name, state) in self.agents.iter_mut() {
             if state.desire == Desire::Unread {
                 continue;
             }

@@ -119,7 +119,7 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
             .into_iter()
             .chain(instances.iter().map(|i| i.agent.clone()))
         {
-            self.agents.entry(name).or_default();
+            self.agents.get_or_insert_with(name, AgentState::default);
         }
         let running: Vec<_> = instances
             .iter()
@@ -185,8 +185,8 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
                 memory.rebooted(last);
                 self.turn.put(key.clone(), encode(&memory));
             }
-            let state = AgentState::remembered(memory);
-            self.agents.insert(name, Box::new(state));
+            let remembered = || AgentState::remembered(memory);
+            self.agents.get_or_insert_with(name, remembered);
         }
         self.remember_system(rebooted, last)?;
         self.signs.due = Some(self.clock.mono()); // what is on probation goes on
