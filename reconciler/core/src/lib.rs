@@ -29,5 +29,5 @@ pub mod spec;
 pub mod status;
 pub mod system;
 pub mod time;
-mod transitions;
+pub mod transitions;
 pub mod units;

@@ -4,7 +4,6 @@
 //! that can be observed is observed and not remembered.
 
 use std::{
-    collections::BTreeMap,
     ops::{Deref, DerefMut},
     sync::Arc,
     time::Duration,
@@ -20,8 +19,8 @@ use crate::{
     plan::micros,
     restart::RestartMemory,
     rollout::RolloutMemory,
-    status::ConditionType,
     time::{Mono, Wall},
+    transitions::Transitions,
 };
 
 /// The memory of one agent, shared by its copies until one of them is written to. `Default` is the
@@ -33,6 +32,14 @@ use crate::{
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Memory(Arc<Remembered>);
+
+impl Memory {
+    /// Whether nothing was written to either of two copies since they were one.
+    #[cfg(test)]
+    pub(crate) fn is_shared_with(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
 
 impl Deref for Memory {
     type Target = Remembered;
@@ -101,7 +108,7 @@ pub struct Remembered {
     /// Digest of the difference that was recorded last; the same one is not recorded twice.
     pub last_diff: Option<Digest>,
     /// When each condition changed its status last.
-    pub transitions: BTreeMap<ConditionType, (ConditionStatus, Wall)>,
+    pub transitions: Transitions,
 }
 
 pub use crate::status::ConditionStatus;

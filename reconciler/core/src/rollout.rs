@@ -156,6 +156,52 @@ pub struct Probation {
     pub overdue: bool,
 }
 
+impl Probation {
+    /// Looks at the self. `runs`: time counts now.
+    pub fn progress(
+        &mut self,
+        rules: &spec::Rollout,
+        seen: Seen,
+        runs: bool,
+        now: Mono,
+    ) -> Progress {
+        self.clock.run(runs, now);
+        match seen {
+            Seen::Ready(invocation, since) => {
+                self.was_ready = true;
+                let known = self.ready.filter(|(known, _)| *known == invocation);
+                let since = known.map_or(since, |(_, known)| known.min(since));
+                self.ready = Some((invocation, since));
+                let proven_at = since.after(rules.min_ready.get());
+                return if now >= proven_at {
+                    Progress::Proven
+                } else {
+                    Progress::OnProbation {
+                        wake_at: Some(proven_at),
+                    }
+                };
+            }
+            Seen::NotReady => {
+                if self.ready.take().is_some() {
+                    // What was ready has made progress: the deadline begins anew.
+                    self.clock = Stopwatch::default();
+                    self.clock.run(runs, now);
+                }
+            }
+            Seen::Undecided => {}
+        }
+        let deadline = rules.progress_deadline.get();
+        if self.clock.elapsed(now) < deadline {
+            let wake_at = self.clock.reaches(deadline);
+            return Progress::OnProbation { wake_at };
+        }
+        if std::mem::replace(&mut self.overdue, true) {
+            return Progress::OnProbation { wake_at: None };
+        }
+        Progress::Overdue
+    }
+}
+
 /// A way back that has been decided on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -359,51 +405,6 @@ impl RolloutMemory {
         self.probation = None;
     }
 
-    /// Looks at the probation. `runs`: time counts now.
-    pub fn progress(
-        &mut self,
-        rules: &spec::Rollout,
-        seen: Seen,
-        runs: bool,
-        now: Mono,
-    ) -> Option<Progress> {
-        let probation = self.probation.as_mut()?;
-        probation.clock.run(runs, now);
-        match seen {
-            Seen::Ready(invocation, since) => {
-                probation.was_ready = true;
-                let known = probation.ready.filter(|(known, _)| *known == invocation);
-                let since = known.map_or(since, |(_, known)| known.min(since));
-                probation.ready = Some((invocation, since));
-                let proven_at = since.after(rules.min_ready.get());
-                return Some(if now >= proven_at {
-                    Progress::Proven
-                } else {
-                    Progress::OnProbation {
-                        wake_at: Some(proven_at),
-                    }
-                });
-            }
-            Seen::NotReady => {
-                if probation.ready.take().is_some() {
-                    // What was ready has made progress: the deadline begins anew.
-                    probation.clock = Stopwatch::default();
-                    probation.clock.run(runs, now);
-                }
-            }
-            Seen::Undecided => {}
-        }
-        let deadline = rules.progress_deadline.get();
-        if probation.clock.elapsed(now) < deadline {
-            let wake_at = probation.clock.reaches(deadline);
-            return Some(Progress::OnProbation { wake_at });
-        }
-        if std::mem::replace(&mut probation.overdue, true) {
-            return Some(Progress::OnProbation { wake_at: None });
-        }
-        Some(Progress::Overdue)
-    }
-
     /// Where to go back to from `active`, by osmoda's own decision.
     ///
     /// # Errors
@@ -535,7 +536,8 @@ mod tests {
     }
 
     fn look(memory: &mut RolloutMemory, seen: Seen, now: u64) -> Option<Progress> {
-        memory.progress(&spec::Rollout::default(), seen, true, Mono(now))
+        let probation = memory.probation.as_mut()?;
+        Some(probation.progress(&spec::Rollout::default(), seen, true, Mono(now)))
     }
 
     #[test]
@@ -571,15 +573,16 @@ mod tests {
         let mut memory = RolloutMemory::default();
         deploy(&mut memory, 1, Mono(0));
         let rules = spec::Rollout::default();
-        memory.progress(&rules, Seen::NotReady, false, Mono(100 * S));
+        let probation = memory.probation.as_mut().unwrap();
+        probation.progress(&rules, Seen::NotReady, false, Mono(100 * S));
         assert_eq!(
-            memory.progress(&rules, Seen::NotReady, false, Mono(900 * S)),
-            Some(Progress::OnProbation { wake_at: None })
+            probation.progress(&rules, Seen::NotReady, false, Mono(900 * S)),
+            Progress::OnProbation { wake_at: None }
         );
         let wake_at = Some(Mono(1020 * S));
         assert_eq!(
-            memory.progress(&rules, Seen::NotReady, true, Mono(1000 * S)),
-            Some(Progress::OnProbation { wake_at })
+            probation.progress(&rules, Seen::NotReady, true, Mono(1000 * S)),
+            Progress::OnProbation { wake_at }
         );
         assert_eq!(
             look(&mut memory, Seen::NotReady, 1020 * S),

@@ -59,6 +59,19 @@ pub enum ConditionType {
     DependenciesReady,
 }
 
+impl ConditionType {
+    /// All of them, in their order.
+    pub const ALL: [Self; 7] = [
+        Self::Ready,
+        Self::Progressing,
+        Self::Available,
+        Self::Degraded,
+        Self::SpecValid,
+        Self::CredentialsReady,
+        Self::DependenciesReady,
+    ];
+}
+
 /// Status of a condition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[allow(missing_docs)]

@@ -5,10 +5,7 @@
 
 mod support;
 
-use std::{
-    ops::ControlFlow,
-    path::{Path, PathBuf},
-};
+use std::ops::ControlFlow;
 
 use osmoda_core::{name::AgentName, observed::Generation};
 use osmoda_nix::{

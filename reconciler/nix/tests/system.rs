@@ -7,7 +7,7 @@
 use std::{
     fs::{self, File},
     os::unix::fs::{PermissionsExt as _, symlink},
-    path::{Path, PathBuf},
+    path::PathBuf,
     time::Duration,
 };
 

@@ -24,7 +24,7 @@ use osmoda_core::{
     units::Period,
 };
 use osmoda_node::detect::{
-    Detectors,
+    Detectors, Following,
     board::Board,
     notify::{Ignored, Notify, protocol::MESSAGE_MAX, socket::NotifySocket},
 };
@@ -44,6 +44,7 @@ struct Listening {
     runtime: Arc<NativeRuntime>,
     board: Board,
     detectors: Detectors,
+    following: BTreeMap<AgentName, Option<Following>>,
     notify: Arc<Notify<NativeRuntime>>,
     socket: PathBuf,
     running: Vec<Instance>,
@@ -67,6 +68,7 @@ impl Listening {
             runtime,
             board,
             detectors,
+            following: BTreeMap::new(),
             notify,
             socket,
             running: Vec::new(),
@@ -98,8 +100,9 @@ impl Listening {
             spec: AgentSpec::new(vec!["x".to_owned()]).into(),
             manifest: "".into(),
         };
+        let following = self.following.entry(agent.name.clone()).or_default();
         self.detectors
-            .follow(&Arc::new(agent), instance, &Memory::default());
+            .follow(following, &Arc::new(agent), instance, &Memory::default());
     }
 
     fn heard(&self, instance: &Instance) -> Heartbeat {

@@ -45,18 +45,13 @@ impl Drafting<'_, '_> {
             return;
         }
         let failed = self.failed.take();
-        if self.memory.rollout.probation.is_none() {
+        let Some(mut probation) = self.memory.rollout.probation else {
             if escalate {
                 self.failed_after_probation(active, failed.unwrap_or_default());
             }
             return;
-        }
-        let was_ready = self
-            .memory
-            .rollout
-            .probation
-            .is_some_and(|probation| probation.was_ready);
-        let failed_at_work = was_ready || !can_be_verified(&active.agent.spec);
+        };
+        let failed_at_work = probation.was_ready || !can_be_verified(&active.agent.spec);
         match failed {
             Some(message) if failed_at_work => {
                 self.bad(active, BadReason::FailedOnProbation, message, escalate);
@@ -71,14 +66,18 @@ impl Drafting<'_, '_> {
         }
         let runs = self.time_counts();
         let seen = self.seen(&active.agent.spec, generation);
-        match self.memory.rollout.progress(rules, seen, runs, now) {
-            Some(Progress::Proven) => {
+        let progress = probation.progress(rules, seen, runs, now);
+        if self.memory.rollout.probation != Some(probation) {
+            self.memory.rollout.probation = Some(probation);
+        }
+        match progress {
+            Progress::Proven => {
                 let since = self.health.ready_since.unwrap_or(now);
                 self.good(active, millis(now.since(since)));
             }
-            Some(Progress::OnProbation { wake_at: Some(at) }) => self.wake(at),
-            Some(Progress::OnProbation { wake_at: None }) | None => {}
-            Some(Progress::Overdue) => {
+            Progress::OnProbation { wake_at: Some(at) } => self.wake(at),
+            Progress::OnProbation { wake_at: None } => {}
+            Progress::Overdue => {
                 let limit = millis(rules.progress_deadline.get());
                 let message = format!("it was not ready within {limit} ms");
                 self.bad(active, BadReason::ProgressDeadlineExceeded, message, true);

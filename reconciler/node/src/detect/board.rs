@@ -187,7 +187,8 @@ impl Board {
         }
     }
 
-    pub(super) fn forget(&self, agent: &AgentName) {
+    /// Forgets an agent that is gone.
+    pub(crate) fn forget(&self, agent: &AgentName) {
         self.followed().remove(agent);
         let mut early = self
             .inner

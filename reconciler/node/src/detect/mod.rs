@@ -16,7 +16,7 @@ mod sampler;
 pub mod senses;
 mod silence;
 
-use std::{collections::HashMap, future::Future, io, pin::Pin, sync::Arc, time::Duration};
+use std::{future::Future, io, pin::Pin, sync::Arc, time::Duration};
 
 use osmoda_core::{
     health::Vitals,
@@ -78,17 +78,18 @@ struct Watch {
     clock: Arc<dyn Clock>,
 }
 
-/// The detectors of all agents.
+/// What detectors are made of.
 pub struct Detectors {
     board: Board,
     senses: Arc<dyn Senses>,
     clock: Arc<dyn Clock>,
-    tasks: HashMap<AgentName, Followed>,
 }
 
-struct Followed {
+/// The detectors of one agent's instance. They end when it is dropped; what they knew last stays on
+/// the board.
+#[derive(Debug)]
+pub struct Following {
     invocation: InvocationId,
-    /// Ended with it.
     _tasks: JoinSet<()>,
 }
 
@@ -99,7 +100,6 @@ impl Detectors {
             board,
             senses,
             clock,
-            tasks: HashMap::new(),
         }
     }
 
@@ -108,14 +108,22 @@ impl Detectors {
         &self.board
     }
 
-    /// Follows an instance, unless it is being followed. `memory`: what is known of it from
+    /// Follows an instance, unless it is being followed; gives whether that began now. To begin
+    /// anew with an instance, drop what follows it: what failed while a dependency was not ready,
+    /// or while the daemon itself did not run, is no evidence. `memory`: what is known of it from
     /// before, perhaps by an earlier daemon.
-    pub fn follow(&mut self, agent: &Arc<Agent>, instance: &Instance, memory: &Memory) {
+    pub fn follow(
+        &self,
+        following: &mut Option<Following>,
+        agent: &Arc<Agent>,
+        instance: &Instance,
+        memory: &Memory,
+    ) -> bool {
         let name = &agent.name;
         let invocation = instance.invocation;
-        let known = self.tasks.get(name);
-        if known.is_some_and(|followed| followed.invocation == invocation) {
-            return;
+        let known = following.as_ref();
+        if known.is_some_and(|following| following.invocation == invocation) {
+            return false;
         }
         let now = self.clock.mono();
         let followed_since = if instance.adopted {
@@ -164,28 +172,11 @@ impl Detectors {
         if sampler::is_needed(&agent.spec) {
             tasks.spawn(sampler::run(watch));
         }
-        let followed = Followed {
+        *following = Some(Following {
             invocation,
             _tasks: tasks,
-        };
-        self.tasks.insert(name.clone(), followed);
-    }
-
-    /// Ends the detectors of an agent; what they knew last stays on the board.
-    pub fn unfollow(&mut self, agent: &AgentName) {
-        self.tasks.remove(agent);
-    }
-
-    /// Forgets an agent that is gone.
-    pub fn forget(&mut self, agent: &AgentName) {
-        self.tasks.remove(agent);
-        self.board.forget(agent);
-    }
-
-    /// Begins anew with an agent: what failed while a dependency was not ready, or while the
-    /// daemon itself did not run, is no evidence.
-    pub fn excuse(&mut self, agent: &AgentName) {
-        self.tasks.remove(agent);
+        });
+        true
     }
 
     /// Forgives every silence until now.

@@ -241,9 +241,10 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
     /// A removed agent is gone, unless it was declared again in the meantime.
     fn forget(&mut self, name: &AgentName) {
         self.set_timer(name, None);
-        self.detectors.forget(name);
         self.meters.forget(name);
-        let Some(state) = self.agents.remove(name) else {
+        let removed = self.agents.remove(name);
+        self.detectors.board().forget(name);
+        let Some(state) = removed else {
             return;
         };
         if state.desire.present().is_some() {

@@ -100,11 +100,12 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
         {
             let action = step.action;
             if let Some(state) = self.agents.get_mut(&agent) {
-                state.in_flight = Some(InFlight {
+                let flight = InFlight {
                     action: action.clone(),
                     intent,
                     since,
-                });
+                };
+                state.in_flight = Some(Box::new(flight));
             }
             let say = Say {
                 agent: agent.clone(),

@@ -18,7 +18,12 @@ use osmoda_nix::{eval::Recipe, profile::ProfileError, profiles::Profiles};
 use osmoda_runtime::Runtime;
 
 use super::closure::Closures;
-use crate::{detect::board::Board, error::chain, metrics::Seen, specs};
+use crate::{
+    detect::{Following, board::Board},
+    error::chain,
+    metrics::Seen,
+    specs,
+};
 
 /// Most lines of output kept with a failure.
 pub const LAST_OUTPUT_LINES: usize = 20;
@@ -84,10 +89,10 @@ pub struct AgentState {
     pub spec_error: Option<String>,
     /// Durable memory.
     pub memory: Memory,
-    /// The action under way.
-    pub in_flight: Option<InFlight>,
+    /// The action under way. As with the bundle, few agents have one at a time.
+    pub in_flight: Option<Box<InFlight>>,
     /// The bundle being made.
-    pub build: Option<Build>,
+    pub build: Option<Box<Build>>,
     /// How far the bundle of this manifest has come, where bundles are built.
     pub bundle: Option<(Digest, Bundle)>,
     /// What is known of generations' closures, by store path, since the daemon started.
@@ -106,6 +111,8 @@ pub struct AgentState {
     pub unmet: Vec<Unmet>,
     /// The active generation as read last; read again when the profile's link changes.
     pub(super) active: Option<Active>,
+    /// The detectors of the instance that runs.
+    pub(super) following: Option<Following>,
     /// What the last plan was made of, if that was known.
     pub(super) planned: Option<Planned>,
     /// What was told last for /metrics.

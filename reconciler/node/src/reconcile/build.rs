@@ -55,7 +55,7 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
                 _ => 0,
             },
         };
-        if let Some(before) = state.build.replace(next) {
+        if let Some(before) = state.build.replace(Box::new(next)) {
             // It goes on, for what it fetches may be of use, but nobody waits for it.
             let event = failed("a newer spec took its place".to_owned(), None);
             self.note_build(name, before.intent, event);

@@ -66,7 +66,7 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
         let back = !state.unmet.is_empty() && unmet.is_empty();
         state.unmet = unmet;
         if back && seen.vitals.is_some() {
-            self.detectors.excuse(name);
+            state.following = None;
             self.detect(name, seen);
         }
     }

@@ -344,20 +344,23 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
         let Observation::Known(instance) = &seen.instance else {
             return;
         };
+        let Some(state) = self.agents.get_mut(name) else {
+            return;
+        };
         let running = instance
             .as_ref()
             .filter(|instance| matches!(instance.state, InstanceState::Running { .. }));
         match (running, &seen.active) {
             (Some(instance), Observation::Known(Some(active))) => {
-                if let Some(state) = self.agents.get(name) {
-                    self.detectors
-                        .follow(&active.agent, instance, &state.memory);
+                let (following, agent) = (&mut state.following, &active.agent);
+                let detectors = &self.detectors;
+                if detectors.follow(following, agent, instance, &state.memory) {
+                    seen.vitals = detectors.board().vitals(name, instance.invocation);
                 }
-                seen.vitals = self.detectors.board().vitals(name, instance.invocation);
             }
             (Some(_), _) => {}
             (None, _) => {
-                self.detectors.unfollow(name);
+                state.following = None;
                 if let (Some(ended), None) = (instance, &seen.vitals) {
                     let board = self.detectors.board();
                     board.keep_last_words(name, ended.invocation, ended.started_at);

@@ -192,9 +192,9 @@ impl Runtime for FakeRuntime {
     }
 
     fn inspect(&self, agent: &AgentName) -> Observation<Option<Instance>> {
-        match self.world.why_unknown(agent) {
-            Some(reason) => Observation::Unknown(reason),
-            None => Observation::Known(self.world.latest(agent).map(|found| self.view(found))),
+        match self.world.latest(agent) {
+            Err(reason) => Observation::Unknown(reason),
+            Ok(found) => Observation::Known(found.map(|found| self.view(found))),
         }
     }
 

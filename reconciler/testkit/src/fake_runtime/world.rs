@@ -284,10 +284,6 @@ impl World {
         self.inner().observe_faults.pop_front()
     }
 
-    pub(super) fn why_unknown(&self, agent: &AgentName) -> Option<String> {
-        self.with(agent, |agent| agent.unknown.clone())
-    }
-
     pub(super) fn count_stop(&self, agent: &AgentName) {
         self.with(agent, |agent| agent.stops += 1);
     }
@@ -431,8 +427,12 @@ impl World {
         })
     }
 
-    pub(super) fn latest(&self, agent: &AgentName) -> Option<(u64, Instance)> {
-        self.with(agent, |agent| agent.latest.as_ref().map(Life::seen))
+    /// What a runtime knows of an agent, or why it cannot tell.
+    pub(super) fn latest(&self, agent: &AgentName) -> Result<Option<(u64, Instance)>, String> {
+        self.with(agent, |agent| match &agent.unknown {
+            Some(reason) => Err(reason.clone()),
+            None => Ok(agent.latest.as_ref().map(Life::seen)),
+        })
     }
 
     pub(super) fn all_latest(&self) -> Vec<(u64, Instance)> {

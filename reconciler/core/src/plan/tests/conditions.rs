@@ -14,7 +14,7 @@ impl Case {
     #[track_caller]
     fn noted(&mut self, of: ConditionType) -> (ConditionStatus, Mono) {
         self.memory = self.plan().memory;
-        let (status, at) = self.memory.transitions[&of];
+        let (status, at) = self.memory.transitions.get(of).unwrap();
         (status, Mono(u64::try_from(at.0).unwrap()))
     }
 

@@ -220,6 +220,21 @@ fn an_agent_that_announced_its_end_has_as_long_as_a_stop_may_take() {
 }
 
 #[test]
+fn an_instance_that_only_goes_on_costs_no_copy_of_what_is_remembered() {
+    let mut case = Case::followed(notify);
+    case.says(&Notice::Ready, Mono(NOW.0 - S));
+    let first = case.plan().memory;
+    assert!(!first.is_shared_with(&case.memory), "its start is complete");
+    case.memory = first;
+    case.says(&Notice::Beat, NOW);
+    let case = case.later(1);
+    let plan = case.plan();
+    assert_eq!((plan.records, plan.step), (vec![], None));
+    assert_eq!(plan.memory.started, Some(id(1)));
+    assert!(plan.memory.is_shared_with(&case.memory));
+}
+
+#[test]
 fn what_an_earlier_daemon_saw_started_is_not_waited_for_again() {
     let mut case = Case::followed(notify);
     case.memory.started = Some(id(1));
