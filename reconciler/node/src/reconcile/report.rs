@@ -157,7 +157,7 @@ impl<R: Runtime, P: Profiles, J: Journal> Reconciler<R, P, J> {
         let moment = self.query_moment(None);
         for (name, desired) in desired
             .iter()
-            .filter(|(name, _)| !self.agents.contains_key(*name))
+            .filter(|(name, _)| !self.agents.contains_key(name))
         {
             let state = AgentState {
                 desire: Desire::Present(desired.clone()),
